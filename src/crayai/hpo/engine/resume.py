@@ -1,0 +1,101 @@
+"""Opening the directory of a study: a new one, or one to go on with."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.study import Study, differences, raises_budget, study_from_settings, with_seed
+from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.errors import SettingsError, StudyChanged
+from crayai.hpo.store.lock import StudyLock
+from crayai.hpo.store.sqlite import SqliteLog
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study whose log this process writes.
+
+    Attributes:
+        directory: Where it is.
+        study_id: Names it for ever.
+        search: The search as far as it went.
+        was_resumed: Whether evaluations were found in the log.
+    """
+
+    directory: StudyDirectory
+    study_id: str
+    search: Search
+    was_resumed: bool
+
+
+@contextmanager
+def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[OpenStudy]:
+    """Start `study` in the directory `root`, or go on with the one that is there, while the block runs.
+
+    Raises:
+        StudyChanged: The study there has other settings, each named; a greater budget is taken with `extend`.
+        StudyLocked: Another driver works on it.
+        SettingsError: The directory cannot be written to.
+        StoreError: The log cannot be used.
+    """
+    directory = StudyDirectory(root)
+    try:
+        directory.make()
+        lock = StudyLock(directory.lock)
+    except OSError as error:
+        raise SettingsError(f"the directory {directory.root} cannot be written to: {error.strerror}") from error
+    try:
+        with SqliteLog(directory.log) as log:
+            recorded = log.settings()
+            study = _agreed(directory, recorded, study, extend=extend)
+            study_id: str = recorded.get("study_id") or secrets.token_hex(6)
+            log.record_settings({**study.settings(), "study_id": study_id})
+            search = Search(study, log)
+            yield OpenStudy(directory, study_id, search, was_resumed=bool(len(search.record)))
+    finally:
+        lock.release()
+
+
+def recorded_study(root: Path) -> tuple[Study, bool] | None:
+    """Return the study in the directory `root`, and whether it is finished; None: there is none.
+
+    Raises:
+        StudyLocked: A driver works on it.
+        StoreError: The log cannot be read.
+    """
+    directory = StudyDirectory(root)
+    if not directory.log.exists():
+        return None
+    lock = StudyLock(directory.lock)
+    try:
+        with SqliteLog(directory.log) as log:
+            settings = log.settings()
+            if not settings:
+                return None
+            study = study_from_settings(settings)
+            return study, Search(study, log).is_done
+    finally:
+        lock.release()
+
+
+def _agreed(directory: StudyDirectory, recorded: dict[str, Any], study: Study, *, extend: bool) -> Study:
+    """Return the study to go on with: the wanted one, with the recorded seed."""
+    if not recorded:
+        return with_seed(study, secrets.randbits(31))
+    changed = differences(recorded, study.settings())
+    refused = {
+        name: values for name, values in changed.items() if not (extend and raises_budget(name, values[0], values[1]))
+    }
+    if refused:
+        lines = [f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in refused.items()]
+        hint = (
+            "choose another directory, or use the settings of the study there"
+            if not all(raises_budget(name, *values) for name, values in refused.items())
+            else "raise the budget with --extend"
+        )
+        raise StudyChanged("\n".join([f"the study in {directory.root} has other settings:", *lines, hint]))
+    return with_seed(study, recorded["seed"])

@@ -1,0 +1,114 @@
+"""Ask and tell, on record: a strategy with its state, its history and its log."""
+
+from typing import Any
+
+from crayai.hpo.errors import SettingsError
+from crayai.hpo.records import Asked, Completed, Event, Failed, Launched, Outcome, Suggestion, Told
+from crayai.hpo.strategy.base import Record
+from crayai.hpo.engine.streams import Streams
+from crayai.hpo.engine.study import Study
+from crayai.hpo.store.base import Log
+
+class Search:
+    """The search as far as it is known; made from its log, and kept in step with it.
+
+    Args:
+        study: The settings; its seed must be set.
+        log: What happened so far; later events are appended to it, to be committed by the caller.
+
+    Attributes:
+        record: Every suggestion with its outcome.
+        attempts: How often each unfinished evaluation was launched.
+        best: The number of the completed evaluation with the least loss, the earlier of equals.
+        streams: The random numbers of each evaluation.
+        failed: How many evaluations have failed.
+    """
+
+    def __init__(self, study: Study, log: Log) -> None:
+        if study.seed is None:
+            raise SettingsError("a search needs a seed")
+        self.study = study
+        self.record = Record()
+        self.attempts: dict[int, int] = {}
+        self.best: int | None = None
+        self.failed = 0
+        self.completed = 0
+        self.streams = Streams(study.seed)
+        self._log = log
+        self._state: Any = study.algorithm.start()
+        for event in log.events():
+            self._take_in(event)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all evaluations are over."""
+        return self.study.algorithm.is_done(self._state)
+
+    @property
+    def best_loss(self) -> float | None:
+        """The least loss; None: nothing has completed."""
+        return None if self.best is None else self._loss(self.best)
+
+    @property
+    def default_loss(self) -> float | None:
+        """The loss of the first evaluation, the default point; None: not completed."""
+        return self._loss(0) if len(self.record) else None
+
+    def unfinished(self) -> list[Asked]:
+        """Return the evaluations without an outcome."""
+        return [Asked(number, self.record.suggestion(number)) for number in self.record.unfinished()]
+
+    def ask(self) -> Asked | None:
+        """Return the next evaluation; None: not before another outcome, or no more."""
+        number = len(self.record)
+        suggestion: Suggestion | None = self.study.algorithm.ask(self._state, self.record, self.streams.of(number))
+        if suggestion is None:
+            return None
+        asked = Asked(number, suggestion)
+        self.append(asked)
+        return asked
+
+    def tell(self, number: int, outcome: Outcome) -> Told:
+        """Take in what became of evaluation `number`.
+
+        Raises:
+            SettingsError: It was never asked for, or is over.
+        """
+        if not 0 <= number < len(self.record):
+            raise SettingsError(f"evaluation {number} was never asked for; {len(self.record)} were")
+        if self.record.outcome(number) is not None:
+            raise SettingsError(f"evaluation {number} was told before")
+        told = Told(number, outcome)
+        self.append(told)
+        return told
+
+    def append(self, event: Event) -> None:
+        """Record `event`, and learn of it."""
+        self._log.append(event)
+        self._take_in(event)
+
+    def commit(self) -> None:
+        """Make durable what was appended."""
+        self._log.commit()
+
+    def _take_in(self, event: Event) -> None:
+        if isinstance(event, Launched):
+            self.attempts[event.number] = event.attempt
+            return
+        self.record.append(event)
+        self._state = self.study.algorithm.fold(self._state, event)
+        if isinstance(event, Told):
+            self.attempts.pop(event.number, None)
+            self._count(event)
+
+    def _count(self, told: Told) -> None:
+        if isinstance(told.outcome, Failed):
+            self.failed += 1
+            return
+        self.completed += 1
+        if self.best is None or (told.outcome.loss, told.number) < (self._loss(self.best), self.best):
+            self.best = told.number
+
+    def _loss(self, number: int) -> float | None:
+        outcome = self.record.outcome(number)
+        return outcome.loss if isinstance(outcome, Completed) else None

@@ -1,0 +1,34 @@
+"""Random numbers that depend on the study's seed and the evaluation's number, and on nothing else."""
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+class Streams:
+    """One independent stream of random numbers for each evaluation of a study.
+
+    A counter-based generator needs no history: the seed is the key, and the evaluation's number is the upper quarter
+    of the counter, so that streams are 2^192 blocks apart (Philox: Salmon et al. 2011, "Parallel random numbers: as
+    easy as 1, 2, 3"). Setting the counter costs a fifth of making a seeded generator.
+    """
+
+    def __init__(self, seed: int) -> None:
+        import numpy as np  # noqa: PLC0415 - a tenth of a second that importing the package should not cost
+
+        self._seed = seed
+        self._philox = np.random.Philox(key=seed)
+        self._generator = np.random.Generator(self._philox)
+        self._fresh = self._philox.state
+
+    def of(self, number: int) -> "Generator":
+        """Return the random numbers of evaluation `number`, good until the next call."""
+        self._fresh["state"]["counter"][:] = (0, 0, 0, number)
+        self._philox.state = self._fresh
+        return self._generator
+
+    def program_seed(self, number: int) -> int:
+        """Return the seed in [0, 2^31) for the program's own random numbers in evaluation `number`."""
+        return int.from_bytes(blake2b(f"{self._seed} {number}".encode(), digest_size=4).digest()) >> 1

@@ -1,0 +1,113 @@
+"""What a launcher is: the one who runs tasks and says what became of them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a launcher is to run: one attempt at one evaluation.
+
+    Attributes:
+        tag: Names the attempt for ever: study, evaluation, attempt. A later driver finds the job by it.
+        argv: The program and its arguments.
+        environment: Variables to add to the driver's own.
+        directory: Where the program starts.
+        output: The path that, with ``.out``, ``.err`` and ``.exit`` appended, names the files of the attempt.
+        time_limit_seconds: After that it is ended; None: never.
+    """
+
+    tag: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: Path
+    output: str
+    time_limit_seconds: float | None = None
+
+    @property
+    def stdout(self) -> str:
+        """The file of the program's standard output."""
+        return self.output + ".out"
+
+    @property
+    def stderr(self) -> str:
+        """The file of the program's standard error."""
+        return self.output + ".err"
+
+    @property
+    def exit_record(self) -> str:
+        """The file in which its end is written down if the driver cannot be told."""
+        return self.output + ".exit"
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The job waits, runs, or has an end that is not proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The program ended by itself, by a signal, or at its time limit.
+
+    Attributes:
+        code: The exit code; negative: the signal that ended it.
+        at_time_limit: Whether it was ended because its time was over.
+    """
+
+    code: int
+    at_time_limit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The program could not be started."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The job is dead for certain, and its end is not known."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The job was taken back before it started."""
+
+
+JobStatus = Alive | Exited | NotStarted | Gone | Withdrawn
+
+
+class Launcher(Protocol):
+    """Runs tasks; one for a driver."""
+
+    @property
+    def capacity(self) -> int:
+        """How many tasks it takes at once; those without a slot wait for one."""
+
+    def submit(self, task: Task) -> None:
+        """Start `task`, or have it started; from now on its tag names it."""
+
+    def find(self, task: Task) -> bool:
+        """Take over the job that an earlier driver may have submitted as `task`; False: there is none, for certain."""
+
+    def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
+        """Return what is known of the jobs with these tags; one that is left out is as before."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when something may have ended, after `seconds` at the latest."""
+
+    def forget(self, tags: Collection[str]) -> None:
+        """Take note that the ends of these jobs are on record."""
+
+    def withdraw(self) -> None:
+        """Take back what has not started; `poll` tells."""
+
+    def cancel(self, tags: Collection[str]) -> None:
+        """End these jobs, and all that they started; `poll` tells when they are over."""
+
+    def close(self) -> None:
+        """End whatever is left, and release what is held."""

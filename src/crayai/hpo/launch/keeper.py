@@ -1,0 +1,354 @@
+"""The parent of all evaluations on this machine: starts them, waits for them, leaves nothing behind.
+
+It is a program of its own, ``python -I -S keeper.py SOCKET DIRECTORY``, that imports nothing from the package. It
+outlives a driver that is killed: what runs then goes on to its end, and the end is written to an exit record beside
+the output, where the next driver finds it. As long as the file that bears its name stands in DIRECTORY and it is
+alive, jobs that it was given may still end.
+
+From the driver it gets, each as a length and a marshalled tuple, first ("slots", [(cpus, environment), …]), then
+    ("start", tag, argv, environment, directory, output, seconds)     ("withdraw",)
+    ("cancel", tags)     ("forget", tags)     ("close",)
+What is to be started waits here for a free slot, so that a slot never waits for the driver.
+and it answers one byte when it is ready, then for each start, likewise, (tag, code, at_time_limit, error);
+neither code nor error means that it was taken back before it started.
+"""
+
+import contextlib
+import ctypes
+import errno
+import heapq
+import marshal
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import deque, namedtuple
+
+KILL_AFTER_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+_PR_SET_CHILD_SUBREAPER = 36
+_DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
+
+
+Start = namedtuple("Start", "tag argv environment directory output seconds")  # noqa: PYI024 - typing takes long to import
+
+
+class Job:
+    """One process group that runs one attempt; `deadline` is when to do the next thing against it."""
+
+    __slots__ = ("at_time_limit", "deadline", "is_ending", "output", "pid", "slot", "tag")
+
+    def __init__(self, tag: str, output: str, pid: int, slot: int, seconds: float | None) -> None:
+        self.tag = tag
+        self.output = output
+        self.pid = pid
+        self.slot = slot
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.is_ending = False
+        self.at_time_limit = False
+
+
+class Keeper:
+    """The jobs by process, the ends that the driver has not confirmed, and the loop."""
+
+    def __init__(self, driver: socket.socket) -> None:
+        self.driver: socket.socket | None = driver
+        self.slots: list[tuple[list[int] | None, dict[str, str]]] = []
+        self.free: list[int] = []
+        self.queue: deque[Start] = deque()
+        self.jobs: dict[int, Job] = {}
+        self.unconfirmed: dict[str, tuple[str, int | None, bool, str | None]] = {}
+        self.received = bytearray()
+        self.environment = dict(os.environb)
+        self.cpus = os.sched_getaffinity(0)
+        self.directory = ""
+        self.next_look = time.monotonic()
+        self.closing = False
+
+    def run(self) -> None:
+        """Serve until the driver closes, or has died and the last job is over."""
+        wake, wake_end = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(wake_end, False)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        if self.driver is not None:
+            poller.register(self.driver, select.POLLIN)
+            self.driver.send(b"!")
+        while self.jobs or (self.driver is not None and not self.closing):
+            ready = [file for file, _ in poller.poll(self.milliseconds_to_deadline())]
+            if wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+                self.reap()
+            if self.driver is not None and self.driver.fileno() in ready:
+                self.receive(self.driver)
+                if self.driver is None:
+                    poller.unregister(next(file for file in ready if file != wake))
+            self.act_on_deadlines()
+        self.end_strangers()
+
+    def send(self, message: tuple[object, ...]) -> None:
+        """Tell the driver; a driver that is gone finds the exit records."""
+        if self.driver is None:
+            return
+        data = marshal.dumps(message)
+        try:
+            self.driver.sendall(struct.pack("!I", len(data)) + data)
+        except OSError:
+            self.lose_driver()
+
+    def receive(self, driver: socket.socket) -> None:
+        """Act on what the driver says; its death is heard as an end of file."""
+        try:
+            data = driver.recv(1 << 16)
+        except OSError:
+            data = b""
+        if not data:
+            self.lose_driver()
+            return
+        self.received += data
+        while len(self.received) >= 4:  # noqa: PLR2004 - the size of a length
+            size = 4 + struct.unpack_from("!I", self.received)[0]
+            if len(self.received) < size:
+                return
+            message = marshal.loads(bytes(self.received[4:size]))  # noqa: S302 - from our own driver
+            del self.received[:size]
+            getattr(self, "do_" + message[0])(*message[1:])
+
+    def lose_driver(self) -> None:
+        """Write down what the driver may not have taken in; from now on every end is written down."""
+        self.driver = None
+        for end in self.unconfirmed.values():
+            self.write_exit_record(*end)
+        self.do_withdraw()
+
+    def do_slots(self, slots: list[tuple[list[int] | None, dict[str, str]]]) -> None:
+        """Learn how many jobs may run at once, and the cores and variables of each place."""
+        self.slots = slots
+        self.free = list(range(len(slots)))
+
+    def do_start(self, *start: object) -> None:
+        """Start a job as soon as there is a slot."""
+        self.queue.append(Start(*start))
+        self.fill_slots()
+
+    def fill_slots(self) -> None:
+        """Start what waits, in order, each in the lowest free slot."""
+        while self.queue and self.free:
+            slot = heapq.heappop(self.free)
+            start = self.queue.popleft()
+            try:
+                pid = self.start(start, slot)
+            except (OSError, ValueError) as error:
+                heapq.heappush(self.free, slot)
+                self.ended(start.tag, start.output, None, at_time_limit=False, error=describe(error, start))
+            else:
+                self.jobs[pid] = Job(start.tag, start.output, pid, slot, start.seconds)
+
+    def start(self, start: Start, slot: int) -> int:
+        """Start a job in a process group of its own; return the process."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, start.output + ".out", flags, 0o600),
+            (os.POSIX_SPAWN_OPEN, 2, start.output + ".err", flags, 0o600),
+        ]
+        cpus, bound = self.slots[slot]
+        added = {**start.environment, "CRAYAI_SLOT": str(slot), **bound}
+        environment = self.environment | {os.fsencode(name): os.fsencode(text) for name, text in added.items()}
+        if start.directory != self.directory:
+            os.chdir(start.directory)
+            self.directory = start.directory
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+        try:
+            return self.spawn(start.argv, environment, files)
+        finally:
+            if cpus:
+                os.sched_setaffinity(0, self.cpus)
+
+    def spawn(self, argv: list[str], environment: dict[bytes, bytes], files: list[tuple[object, ...]]) -> int:
+        """Return the process; a script without ``#!`` is the shell's, as in a shell."""
+        settings = {"file_actions": files, "setpgroup": 0, "setsigmask": (), "setsigdef": _DEFAULT_SIGNALS}
+        try:
+            return os.posix_spawnp(argv[0], argv, environment, **settings)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            return os.posix_spawnp("/bin/sh", ["/bin/sh", *argv], environment, **settings)
+
+    def do_withdraw(self, tags: list[str] | None = None) -> None:
+        """Take back what has not started: these, or all."""
+        waiting, self.queue = self.queue, deque()
+        for start in waiting:
+            if tags is None or start.tag in tags:
+                self.ended(start.tag, start.output, None, at_time_limit=False, error=None)
+            else:
+                self.queue.append(start)
+
+    def do_cancel(self, tags: list[str]) -> None:
+        """Ask the groups to end; those that do not are killed."""
+        self.do_withdraw(tags)
+        for job in self.jobs.values():
+            if job.tag in tags and not job.is_ending:
+                self.ask_to_end(job)
+
+    def do_forget(self, tags: list[str]) -> None:
+        """The driver has these ends on record."""
+        for tag in tags:
+            self.unconfirmed.pop(tag, None)
+
+    def do_close(self) -> None:
+        """End everything."""
+        self.closing = True
+        self.queue.clear()
+        self.unconfirmed.clear()
+        self.do_cancel([job.tag for job in self.jobs.values()])
+
+    def ask_to_end(self, job: Job) -> None:
+        """Send SIGTERM, and let the deadline send SIGKILL."""
+        signal_group(job.pid, signal.SIGTERM)
+        job.deadline = time.monotonic() + KILL_AFTER_SECONDS
+        job.is_ending = True
+
+    def act_on_deadlines(self) -> None:
+        """Ask jobs past their time to end, kill those that were asked before, and look for strangers."""
+        now = time.monotonic()
+        for job in self.jobs.values():
+            if job.deadline is None or job.deadline > now:
+                continue
+            if job.is_ending:
+                signal_group(job.pid, signal.SIGKILL)
+                job.deadline = now + KILL_AFTER_SECONDS
+            else:
+                job.at_time_limit = True
+                self.ask_to_end(job)
+        if now > self.next_look:
+            self.next_look = now + LOOK_SECONDS
+            self.end_strangers()
+
+    def milliseconds_to_deadline(self) -> float:
+        """Return how long nothing needs to be done."""
+        deadlines = [job.deadline for job in self.jobs.values() if job.deadline is not None]
+        return 1000 * max(0.0, min([self.next_look, *deadlines]) - time.monotonic())
+
+    def reap(self) -> None:
+        """Take in every process that has ended."""
+        while (pid := ended_child()) is not None:
+            job = self.jobs.pop(pid, None)
+            if job is not None:
+                signal_group(pid, signal.SIGKILL)  # before its number is free for another process
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if job is not None:
+                heapq.heappush(self.free, job.slot)
+                self.fill_slots()
+                self.ended(job.tag, job.output, code, job.at_time_limit, None)
+
+    def ended(self, tag: str, output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
+        """Tell the driver, or the one after it."""
+        self.unconfirmed[tag] = (output, code, at_time_limit, error)
+        self.send((tag, code, at_time_limit, error))
+        if self.driver is None:
+            self.write_exit_record(output, code, at_time_limit, error)
+
+    @staticmethod
+    def write_exit_record(output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
+        """Write the end beside the output, whole or not at all."""
+        text = f"code {code}" + (" time limit" if at_time_limit else "")
+        if code is None:
+            text = "withdrawn" if error is None else f"error {error}"
+        with open(output + ".exit~", "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        os.rename(output + ".exit~", output + ".exit")
+
+    def end_strangers(self) -> None:
+        """Kill what left its group and was handed to us, unless the attempt that it belongs to still runs."""
+        tags = {b"CRAYAI_TAG=" + job.tag.encode() for job in self.jobs.values()}
+        for pid in set(children()) - self.jobs.keys():
+            if tags.isdisjoint(environment_of(pid)):
+                for victim in [pid, *descendants(pid)]:
+                    with contextlib.suppress(OSError):
+                        os.kill(victim, signal.SIGKILL)
+
+
+def ended_child() -> int | None:
+    """Return a child that has ended, and leave it as it is; None: there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
+
+
+def children(pid: int | str = "self") -> list[int]:
+    """Return the processes whose parent is `pid`."""
+    try:
+        task = os.listdir(f"/proc/{pid}/task")[0]
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that `pid` started, and those that they started."""
+    return [one for child in children(pid) for one in (child, *descendants(child))]
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """Return the environment with which `pid` was started; empty if it has ended."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Send a signal to the group of `pid`; one that has ended needs none."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def describe(error: Exception, start: Start) -> str:
+    """Return what was wrong with a start, for people."""
+    if not os.path.isdir(start.directory):
+        return f"there is no directory {start.directory}"
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+    return f"{start.argv[0]}: {reason}"
+
+
+def own_name() -> str:
+    """Return host, boot, process and time of its start, which no other process ever shares."""
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+        started = file.read().rsplit(")", 1)[1].split()[19]
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read(8)
+    return f"{socket.gethostname()}.{boot}.{os.getpid()}.{started}"
+
+
+def main() -> None:
+    """Leave the terminal's session, adopt orphans, put up the name, and serve."""
+    driver = socket.socket(fileno=int(sys.argv[1]))
+    driver.set_inheritable(False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    name = os.path.join(sys.argv[2], own_name())
+    with open(name, "w", encoding="ascii"):
+        pass
+    try:
+        Keeper(driver).run()
+    finally:
+        os.unlink(name)
+
+
+if __name__ == "__main__":
+    main()

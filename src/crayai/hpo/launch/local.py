@@ -1,0 +1,245 @@
+"""Processes on this machine, through a keeper that outlives the driver.
+
+Each task is a process group of its own. The keeper (see `keeper`) is started with the launcher, and tells about each
+end at once over a socket, so that nobody polls. Jobs of an earlier driver end under the keeper of that time, which
+leaves exit records.
+"""
+
+import marshal
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from crayai.hpo.errors import LaunchError
+from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
+
+_LOOK_SECONDS = 0.1
+_AHEAD = 1
+_LENGTH = struct.Struct("!I")
+
+
+class LocalLauncher:
+    """Runs tasks as processes of this machine.
+
+    Args:
+        directory: Of the study; keepers put up their names in ``keepers`` below it.
+        slots: How many tasks run at once.
+        gpus: The GPUs to bind slots to, in turn; empty: GPUs are left alone.
+        cores_per_slot: Cores to bind each slot to; None: cores are left alone.
+
+    Raises:
+        LaunchError: There are too few cores for the slots.
+    """
+
+    def __init__(
+        self, directory: Path, slots: int, gpus: Sequence[str] = (), cores_per_slot: int | None = None
+    ) -> None:
+        self._keepers = directory / "keepers"
+        cores = _share_cores(slots, cores_per_slot)
+        self._slots = [
+            (cores[slot] if cores else None, {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
+            for slot in range(slots)
+        ]
+        self._ends: dict[JobStatus] = {}
+        self._adopted: dict[str, Task] = {}
+        self._confirmed: list[str] = []
+        self._received = bytearray()
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def capacity(self) -> int:
+        """One more than there are slots, for a slot that becomes free to find work at once."""
+        return len(self._slots) + _AHEAD
+
+    def submit(self, task: Task) -> None:
+        """Hand `task` to the keeper."""
+        environment, directory = dict(task.environment), str(task.directory)
+        self._send("start", task.tag, list(task.argv), environment, directory, task.output, task.time_limit_seconds)
+
+    def find(self, task: Task) -> bool:
+        """Adopt the job of an earlier driver: it has ended, or its keeper may still run it."""
+        if isinstance(self._status_of_adopted(task), Gone):
+            return False
+        self._adopted[task.tag] = task
+        return True
+
+    def poll(self, tags: Collection[str]) -> Mapping[JobStatus]:
+        """Return the ends that were told or left behind."""
+        self._receive()
+        for tag in self._adopted.keys() & set(tags):
+            status = self._status_of_adopted(self._adopted[tag])
+            if not isinstance(status, Alive):
+                self._ends[tag] = status
+        return {tag: self._ends[tag] for tag in tags if tag in self._ends}
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until the keeper speaks; adopted jobs are looked after now and then."""
+        if self._adopted:
+            seconds = min(seconds, _LOOK_SECONDS)
+        select.select([self._socket] if self._socket else [], [], [], seconds)
+
+    def forget(self, tags: Collection[str]) -> None:
+        """Let the keeper forget, and remove exit records."""
+        for tag in tags:
+            self._ends.pop(tag, None)
+            adopted = self._adopted.pop(tag, None)
+            if adopted is not None:
+                Path(adopted.exit_record).unlink(missing_ok=True)
+            else:
+                self._confirmed.append(tag)
+
+    def withdraw(self) -> None:
+        """Take back what waits for a slot."""
+        self._send("withdraw")
+
+    def cancel(self, tags: Collection[str]) -> None:
+        """Ask the groups of these jobs to end; five seconds later they are killed."""
+        self._send("cancel", list(tags))
+        for tag in self._adopted.keys() & set(tags):
+            _kill_tagged(tag)
+
+    def close(self) -> None:
+        """End the keeper, and with it whatever runs under it."""
+        if self._keeper is None or self._socket is None:
+            return
+        self._send("close")
+        self._socket.shutdown(socket.SHUT_WR)
+        self._keeper.wait()
+        self._socket.close()
+        self._keeper = self._socket = None
+
+    def _send(self, *message: object) -> None:
+        messages = [("forget", self._confirmed), message] if self._confirmed else [message]
+        data = b"".join(_LENGTH.pack(len(text)) + text for text in map(marshal.dumps, messages))
+        connection = self._socket or self._start_keeper()
+        try:
+            connection.sendall(data)
+        except OSError as error:
+            raise LaunchError(f"the keeper of the evaluations has died: {error}") from error
+        self._confirmed = []
+
+    def _start_keeper(self) -> socket.socket:
+        """Start the keeper; it has put up its name before it gets the first task."""
+        self._keepers.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._socket, theirs = socket.socketpair()
+        program = Path(__file__).with_name("keeper.py")
+        with theirs:
+            self._keeper = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-I", "-S", program, str(theirs.fileno()), self._keepers.absolute()],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        if not self._socket.recv(1):
+            raise LaunchError(f"the keeper of the evaluations did not start: {sys.executable} {program}")
+        self._socket.setblocking(False)
+        self._send("slots", self._slots)
+        return self._socket
+
+    def _receive(self) -> None:
+        """Take in the ends that the keeper has told."""
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            raise LaunchError("the keeper of the evaluations has died; run the study again to go on with it")
+        self._received += data
+        while len(self._received) >= _LENGTH.size:
+            size = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
+            if len(self._received) < size:
+                return
+            tag, code, at_time_limit, error = marshal.loads(bytes(self._received[_LENGTH.size : size]))  # noqa: S302
+            self._ends[tag] = _status(code, at_time_limit, error)
+            del self._received[:size]
+
+    def _others(self) -> bool:
+        """Return whether keepers of earlier drivers live; names of the dead are removed."""
+        own = None if self._keeper is None else str(self._keeper.pid)
+        names = [path for path in self._keepers.glob("*") if path.name.split(".")[-2] != own]
+        dead = [path for path in names if not is_alive(path)]
+        for path in dead:
+            path.unlink(missing_ok=True)
+        return len(dead) < len(names)
+
+    def _status_of_adopted(self, task: Task) -> JobStatus:
+        kept = self._others()  # asked before the look at the record, which a keeper leaves before it ends
+        if (record := Path(task.exit_record)).exists():
+            return read_exit_record(record)
+        if kept:
+            return Alive()
+        _kill_tagged(task.tag)
+        return Gone("the process that kept it is dead")
+
+
+def read_exit_record(path: Path) -> JobStatus:
+    """Return what a keeper left: ``code N``, ``code N time limit``, ``error TEXT`` or ``withdrawn``."""
+    kind, _, rest = path.read_text(encoding="utf-8").strip().partition(" ")
+    if kind != "code":
+        return _status(None, at_time_limit=False, error=rest if kind == "error" else None)
+    code, _, limit = rest.partition(" ")
+    return _status(int(code), limit == "time limit", None)
+
+
+def _status(code: int | None, at_time_limit: bool, error: str | None) -> JobStatus:
+    if code is not None:
+        return Exited(code, at_time_limit)
+    return Withdrawn() if error is None else NotStarted(error)
+
+
+def keeper_name(pid: int) -> str:
+    """Return what tells a living process from any other that ever was: host, boot, process, time of its start."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    is_dead = stat[0] in "ZX"  # a zombie that nobody has waited for
+    return "" if is_dead else f"{socket.gethostname()}.{boot}.{pid}.{stat[19]}"
+
+
+def is_alive(path: Path) -> bool:
+    """Return whether the keeper that put up this name lives.
+
+    Raises:
+        LaunchError: It is on another machine, so that nobody here can know.
+    """
+    host, _, pid, _ = path.name.rsplit(".", 3)
+    if host != socket.gethostname():
+        raise LaunchError(
+            f"evaluations of an earlier driver may still run on {host}: resume the study there, "
+            f"or remove {path} if that machine has been restarted"
+        )
+    try:
+        return keeper_name(int(pid)) == path.name
+    except OSError:
+        return False
+
+
+def _kill_tagged(tag: str) -> None:
+    """Kill every process of mine that was started for the attempt `tag`, wherever it went."""
+    mark = f"CRAYAI_TAG={tag}".encode()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (directory / "environ").read_bytes().split(b"\0"):
+                os.kill(int(directory.name), signal.SIGKILL)
+        except OSError:
+            continue  # it has ended, or is somebody else's
+
+
+def _share_cores(slots: int, cores_per_slot: int | None) -> list[list[int]]:
+    """Return the cores of each slot; none where cores are left alone."""
+    if cores_per_slot is None:
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    if slots * cores_per_slot > len(cores):
+        raise LaunchError(
+            f"{slots} slots of {cores_per_slot} cores need {slots * cores_per_slot} cores, this machine grants {len(cores)}"
+        )
+    return [cores[i * cores_per_slot : (i + 1) * cores_per_slot] for i in range(slots)]

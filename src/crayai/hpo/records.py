@@ -1,0 +1,105 @@
+"""Frozen facts that travel between the rooms: what was suggested, what became of it, what happened when."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from crayai.hpo.errors import SettingsError
+
+Value = bool | int | float | str
+"""What a hyperparameter may be."""
+
+Values = Mapping[str, Value]
+"""The active hyperparameters of one suggestion, by flag, in the order of the space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What a strategy asks to be evaluated.
+
+    Attributes:
+        values: What the program receives; an inactive hyperparameter is not in it.
+        generation: The round of the search that it belongs to, from 0.
+        deme: The subpopulation that it belongs to, from 0.
+        parents: Numbers of the evaluations that it descends from.
+        resume_from: Number of the evaluation whose checkpoint it trains on from.
+    """
+
+    values: Values
+    generation: int = 0
+    deme: int = 0
+    parents: tuple[int, ...] = ()
+    resume_from: int | None = None
+
+
+class Cause(StrEnum):
+    """Why an evaluation has no usable figure of merit."""
+
+    EXIT_CODE = "exit code"
+    SIGNAL = "signal"
+    TIME_LIMIT = "time limit"
+    NO_FOM = "no figure of merit"
+    NOT_A_NUMBER = "not a number"
+    NOT_STARTED = "could not start"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    REPORTED = "reported as failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The program printed a figure of merit.
+
+    Attributes:
+        loss: The figure of merit turned so that less is better; finite.
+    """
+
+    loss: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.loss):
+            raise SettingsError(f"a loss must be finite, got {self.loss!r}; report a failed evaluation instead")
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The program gave no usable figure of merit: ranked behind every completed evaluation."""
+
+    cause: Cause
+    detail: str = ""
+
+
+Outcome = Completed | Failed
+
+
+def loss_of(outcome: Outcome) -> float:
+    """Return what to rank by: the loss, or infinity for a failed evaluation."""
+    return outcome.loss if isinstance(outcome, Completed) else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A strategy suggested evaluation `number`."""
+
+    number: int
+    suggestion: Suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """An attempt at evaluation `number` is about to be handed to a launcher; attempts count from 1."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Evaluation `number` is over."""
+
+    number: int
+    outcome: Outcome
+
+
+Event = Asked | Launched | Told

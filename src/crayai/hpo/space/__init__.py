@@ -1,0 +1,1 @@
+"""What may be searched: hyperparameters, their conditions, and how a value reaches the program."""

@@ -1,0 +1,404 @@
+"""The kinds of hyperparameter: a value's place in the unit interval, and back.
+
+A strategy works in the unit cube. Each kind maps the interval [0, 1] onto its values so that equal lengths are
+equally likely: a range of integers or a list of choices is cut into cells of equal size (equal on the log scale
+where the range is log), and a value's place is the middle of its cell.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal, Protocol, get_args
+
+from crayai.hpo.errors import SpaceError
+from crayai.hpo.records import Value
+
+PassAs = Literal["flag=value", "flag value", "switch", "environment"]
+"""How a value reaches the program; ``switch`` is a boolean whose flag is there or not."""
+
+
+class Hyperparameter(Protocol):
+    """A named quantity that the program takes."""
+
+    @property
+    def flag(self) -> str:
+        """The name, as on the command line."""
+
+    @property
+    def default(self) -> Value | None:
+        """Where the search starts; None: drawn at random."""
+
+    @property
+    def when(self) -> str | None:
+        """The condition under which the program takes it; None: always."""
+
+    @property
+    def pass_as(self) -> PassAs:
+        """How a value reaches the program."""
+
+    @property
+    def size(self) -> int | None:
+        """The number of distinct values; None: a continuum."""
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether neighbouring places hold similar values."""
+
+    def value(self, place: float) -> Value:
+        """Return the value at `place` in [0, 1]."""
+
+    def place(self, value: Value) -> float:
+        """Return the place of `value`; one outside the domain has the place of the nearest inside."""
+
+    def grid(self, points: int) -> list[Value]:
+        """Return `points` values at equal distances, both ends included; fewer where there are no more."""
+
+
+def eight_digits(value: float) -> float:
+    """Return `value` as it reads back from ``%.8g``, the precision that programs receive."""
+    return float(f"{value:.8g}")
+
+
+def as_text(value: Value) -> str:
+    """Return `value` as the program receives it: ``%.8g`` for a float, unless that would change it."""
+    if isinstance(value, float):
+        short = f"{value:.8g}"
+        return short if float(short) == value else repr(value)
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number between `low` and `high`, bounds included.
+
+    Args:
+        flag: The name, as on the command line.
+        low: The least value.
+        high: The greatest value.
+        default: Where the search starts; None: drawn at random.
+        log: Search the logarithm; needs low > 0.
+        step: Only low, low + step, low + 2 step …; not with `log`.
+        when: A condition on other hyperparameters, such as ``"--optimizer == 'sgd'"``.
+        pass_as: How a value reaches the program.
+    """
+
+    flag: str
+    low: float
+    high: float
+    default: float | None = None
+    log: bool = False
+    step: float | None = None
+    when: str | None = None
+    pass_as: PassAs = "flag=value"
+
+    def __post_init__(self) -> None:
+        _check_common(self.flag, self.pass_as)
+        _check_range(self.flag, self.low, self.high, log=self.log, step=self.step)
+        for name in ("low", "high", "step"):
+            if (number := getattr(self, name)) is not None:
+                object.__setattr__(self, name, float(number))
+        if self.default is None:
+            return
+        default = eight_digits(_number(self.flag, self.default))
+        if self.low <= self.default <= self.high:
+            default = self._inside(default)
+        else:
+            _warn_outside(self.flag, self.default, f"{self.low!r}..{self.high!r}")
+        object.__setattr__(self, "default", default)
+
+    @property
+    def size(self) -> int | None:
+        """The number of steps, or None for a continuum."""
+        if self.step is None:
+            return None
+        return math.floor((self.high - self.low) / self.step * (1 + 1e-12)) + 1
+
+    @property
+    def is_ordered(self) -> bool:
+        """Numbers are ordered."""
+        return True
+
+    def value(self, place: float) -> float:
+        """Return the value at `place` in [0, 1], with eight significant digits and within the bounds."""
+        if self.step is not None:
+            return self._inside(self.low + _cell(place, self.size or 1) * self.step)
+        if self.log:
+            low, high = math.log(self.low), math.log(self.high)
+            return self._inside(math.exp(low + place * (high - low)))
+        return self._inside(self.low + place * (self.high - self.low))
+
+    def place(self, value: Value) -> float:
+        """Return the place of `value` in [0, 1]."""
+        number = min(max(_number(self.flag, value), self.low), self.high)
+        if self.step is not None:
+            cell = round((number - self.low) / self.step)
+            return _middle(min(cell, (self.size or 1) - 1), self.size or 1)
+        if self.log:
+            return math.log(number / self.low) / math.log(self.high / self.low)
+        return (number - self.low) / (self.high - self.low)
+
+    def grid(self, points: int) -> list[Value]:
+        """Return `points` equidistant values (on the log scale if `log`)."""
+        if points == 1:
+            return [self.value(0.5)]
+        if self.size is not None and self.size <= points:
+            return [self.value(_middle(cell, self.size)) for cell in range(self.size)]
+        return [self.value(i / (points - 1)) for i in range(points)]
+
+    def _inside(self, value: float) -> float:
+        return min(max(eight_digits(value), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number between `low` and `high`, bounds included.
+
+    Args:
+        flag: The name, as on the command line.
+        low: The least value.
+        high: The greatest value.
+        default: Where the search starts; None: drawn at random.
+        log: Search the logarithm; needs low ≥ 1.
+        step: Only low, low + step, low + 2 step …; not with `log`.
+        when: A condition on other hyperparameters.
+        pass_as: How a value reaches the program.
+    """
+
+    flag: str
+    low: int
+    high: int
+    default: int | None = None
+    log: bool = False
+    step: int = 1
+    when: str | None = None
+    pass_as: PassAs = "flag=value"
+
+    def __post_init__(self) -> None:
+        _check_common(self.flag, self.pass_as)
+        for name in ("low", "high", "step", "default"):
+            number = getattr(self, name)
+            if number is None and name == "default":
+                continue
+            if not isinstance(number, int | float) or isinstance(number, bool) or number != number // 1:
+                raise SpaceError(f"{self.flag}: {name} of a whole-number range must be whole, got {number!r}")
+            object.__setattr__(self, name, int(number))
+        _check_range(self.flag, self.low, self.high, log=self.log, step=None if self.step == 1 else self.step)
+        if self.default is not None and not self.low <= self.default <= self.high:
+            _warn_outside(self.flag, self.default, f"{self.low}..{self.high}")
+
+    @property
+    def size(self) -> int:
+        """The number of whole numbers in the range."""
+        return (self.high - self.low) // self.step + 1
+
+    @property
+    def is_ordered(self) -> bool:
+        """Numbers are ordered."""
+        return True
+
+    def value(self, place: float) -> int:
+        """Return the whole number whose cell holds `place`."""
+        if not self.log:
+            return self.low + _cell(place, self.size) * self.step
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return min(max(round(math.exp(low + place * (high - low))), self.low), self.high)
+
+    def place(self, value: Value) -> float:
+        """Return the middle of the cell of `value`."""
+        number = min(max(_number(self.flag, value), self.low), self.high)
+        if not self.log:
+            return _middle(round((number - self.low) / self.step), self.size)
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return (math.log(number) - low) / (high - low)
+
+    def grid(self, points: int) -> list[Value]:
+        """Return at most `points` different whole numbers, equidistant as far as rounding allows."""
+        if points == 1:
+            return [self.value(0.5)]
+        if self.size <= points:
+            return list(range(self.low, self.high + 1, self.step))
+        shares = [i / (points - 1) for i in range(points)]
+        if self.log:
+            numbers = [round(self.low * (self.high / self.low) ** share) for share in shares]
+        else:
+            numbers = [self.low + round(share * (self.size - 1)) * self.step for share in shares]
+        return list(dict.fromkeys(numbers))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a finite list: strings, numbers, booleans, mixed.
+
+    A list of booleans is an on/off flag: ``--nesterov`` stands on the command line, or does not.
+
+    Args:
+        flag: The name, as on the command line.
+        choices: At least two different values.
+        default: Where the search starts; None: drawn at random.
+        ordered: Whether neighbours in the list are similar; None: true of three or more rising or falling numbers.
+        when: A condition on other hyperparameters.
+        pass_as: How a value reaches the program; None: ``switch`` for booleans, else ``flag=value``.
+    """
+
+    flag: str
+    choices: Sequence[Value]
+    default: Value | None = None
+    ordered: bool | None = None
+    when: str | None = None
+    pass_as: PassAs = None  # type: ignore[assignment]  # set below, so that readers see no None
+    _cell_of: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices))
+        booleans = all(isinstance(choice, bool) for choice in self.choices)
+        if self.pass_as is None:
+            object.__setattr__(self, "pass_as", "switch" if booleans and self.choices else "flag=value")
+        _check_common(self.flag, self.pass_as)
+        if self.pass_as == "switch" and not booleans:
+            raise SpaceError(f"{self.flag}: only booleans can be passed as a switch, got {list(self.choices)!r}")
+        cell_of = {as_text(choice): cell for cell, choice in enumerate(self.choices)}
+        if len(self.choices) < 2:  # noqa: PLR2004 - one choice is no choice
+            raise SpaceError(
+                f"{self.flag}: a list of choices needs at least two values, got {list(self.choices)!r}; "
+                "make a single value a constant, or put it into the command"
+            )
+        if len(cell_of) < len(self.choices):
+            raise SpaceError(f"{self.flag}: the choices must differ, got {list(self.choices)!r}")
+        object.__setattr__(self, "_cell_of", cell_of)
+        if self.default is not None and as_text(self.default) not in cell_of:
+            shown = [as_text(choice) for choice in self.choices[:6]]
+            _warn_outside(self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else ""))
+
+    @property
+    def size(self) -> int:
+        """The number of choices."""
+        return len(self.choices)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether neighbours in the list are similar."""
+        if self.ordered is not None:
+            return self.ordered
+        numbers = [c for c in self.choices if isinstance(c, int | float) and not isinstance(c, bool)]
+        if len(numbers) < max(3, len(self.choices)):
+            return False
+        return all(a < b for a, b in pairwise(numbers)) or all(a > b for a, b in pairwise(numbers))
+
+    def value(self, place: float) -> Value:
+        """Return the choice whose cell holds `place`."""
+        return self.choices[_cell(place, self.size)]
+
+    def place(self, value: Value) -> float:
+        """Return the middle of the cell of `value`, of the nearest number, or of the first choice."""
+        cell = self._cell_of.get(as_text(value))
+        if cell is None:
+            cell = min(range(self.size), key=lambda i: _distance(self.choices[i], value))
+        return _middle(cell, self.size)
+
+    def grid(self, points: int) -> list[Value]:  # noqa: ARG002 - choices are taken in full
+        """Return all choices."""
+        return list(self.choices)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value that is passed along and never searched.
+
+    Args:
+        flag: The name, as on the command line.
+        constant: The value.
+        when: A condition on other hyperparameters.
+        pass_as: How the value reaches the program; None: ``switch`` for a boolean, else ``flag=value``.
+    """
+
+    flag: str
+    constant: Value
+    when: str | None = None
+    pass_as: PassAs = None  # type: ignore[assignment]  # set below, so that readers see no None
+
+    def __post_init__(self) -> None:
+        if self.pass_as is None:
+            object.__setattr__(self, "pass_as", "switch" if isinstance(self.constant, bool) else "flag=value")
+        _check_common(self.flag, self.pass_as)
+
+    @property
+    def default(self) -> Value:
+        """The value."""
+        return self.constant
+
+    @property
+    def size(self) -> int:
+        """There is one value."""
+        return 1
+
+    @property
+    def is_ordered(self) -> bool:
+        """There is nothing to order."""
+        return True
+
+    def value(self, place: float) -> Value:  # noqa: ARG002 - it is the same everywhere
+        """Return the value."""
+        return self.constant
+
+    def place(self, value: Value) -> float:  # noqa: ARG002 - it is the same everywhere
+        """Return the middle."""
+        return 0.5
+
+    def grid(self, points: int) -> list[Value]:  # noqa: ARG002 - there is one value
+        """Return the value."""
+        return [self.constant]
+
+
+def _cell(place: float, cells: int) -> int:
+    return min(int(place * cells), cells - 1)
+
+
+def _middle(cell: int, cells: int) -> float:
+    return (cell + 0.5) / cells
+
+
+def _distance(choice: Value, value: Value) -> float:
+    if isinstance(choice, str) or isinstance(value, str):
+        return math.inf
+    return abs(choice - value)
+
+
+def _number(flag: str, value: Value) -> float:
+    if isinstance(value, str):
+        raise SpaceError(f"{flag}: a number is needed, got {value!r}")
+    return value
+
+
+def _check_common(flag: str, pass_as: str) -> None:
+    if not isinstance(flag, str) or not flag.strip():
+        raise SpaceError(f"a hyperparameter needs a flag, such as '--lr', got {flag!r}")
+    if pass_as not in get_args(PassAs):
+        known = ", ".join(repr(way) for way in get_args(PassAs))
+        raise SpaceError(f"{flag}: pass_as must be one of {known}, got {pass_as!r}")
+    if pass_as == "environment" and not flag.isidentifier():
+        raise SpaceError(
+            f"{flag}: an environment variable needs a name of letters, digits and underscores, such as 'LR'"
+        )
+
+
+def _check_range(flag: str, low: float, high: float, *, log: bool, step: float | None) -> None:
+    for name, bound in (("low", low), ("high", high)):
+        if not isinstance(bound, int | float) or isinstance(bound, bool) or not math.isfinite(bound):
+            raise SpaceError(f"{flag}: {name} must be a finite number, got {bound!r}")
+    if not low < high:
+        problem = "the range is empty" if low == high else "the range is inverted"
+        raise SpaceError(f"{flag}: low must be below high, got low={low!r} high={high!r}: {problem}")
+    if log and low <= 0:
+        raise SpaceError(f"{flag}: a log range needs low > 0, got low={low!r}")
+    if step is not None and (log or not 0 < step <= high - low):
+        rule = "a log range takes no step" if log else f"step must be above 0 and at most {high - low!r}"
+        raise SpaceError(f"{flag}: {rule}, got step={step!r}")
+
+
+def _warn_outside(flag: str, default: Value, domain: str) -> None:
+    warnings.warn(
+        f"{flag}: the default {default!r} is outside {domain}; the search starts from it and then stays inside",
+        stacklevel=4,
+    )

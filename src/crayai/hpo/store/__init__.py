@@ -1,0 +1,1 @@
+"""What happened: the log of a study, and questions to it."""

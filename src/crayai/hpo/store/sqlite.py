@@ -1,0 +1,168 @@
+"""The log of a study in one SQLite file, written by one driver.
+
+On a local file system a write-ahead log makes a commit cost microseconds: a killed process loses nothing, a machine
+that loses power at most the last moments, and never the file. Network file systems have no shared memory for one;
+there a rollback journal with full synchronisation takes its place.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from crayai.hpo.errors import StoreError, StoreFull
+from crayai.hpo.records import Asked, Cause, Completed, Event, Failed, Launched, Outcome, Suggestion, Told
+from crayai.hpo.store.filesystem import is_network
+from crayai.hpo.store.schema import migrate
+
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
+
+_INSERT_ASKED = "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_LAUNCHED = "INSERT INTO launched VALUES (?, ?, ?, ?)"
+_INSERT_TOLD = "INSERT INTO told VALUES (?, ?, ?, ?, ?, ?)"
+_EVENTS = """
+    SELECT event, 'asked', number, generation, deme, parents, resume_from, "values" FROM asked
+    UNION ALL SELECT event, 'launched', number, attempt, NULL, NULL, NULL, NULL FROM launched
+    UNION ALL SELECT event, 'told', number, loss, cause, detail, NULL, NULL FROM told
+    ORDER BY event
+"""
+_LAST_EVENT = """
+    SELECT max(coalesce((SELECT max(event) FROM asked), 0),
+               coalesce((SELECT max(event) FROM launched), 0),
+               coalesce((SELECT max(event) FROM told), 0))
+"""
+
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+class SqliteLog:
+    """A log in a file; the directory must exist.
+
+    Args:
+        path: The file; made where it is missing.
+        clock: Returns seconds since 1970.
+
+    Raises:
+        StoreError: The file is no log, or of a later version.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._turn: list[tuple[str, tuple[Any, ...]]] = []
+        path.touch(mode=0o600)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+            self._in_memory_index = self._set_up(self._connection)
+            self._event: int = self._connection.execute(_LAST_EVENT).fetchone()[0]
+        except sqlite3.Error as error:
+            raise _store_error(path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _set_up(self, connection: sqlite3.Connection) -> bool:
+        """Choose the journal; return whether readers need the shared index of a write-ahead log."""
+        write_ahead = not is_network(self.path)
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if write_ahead else 'DELETE'}")
+        connection.execute(f"PRAGMA synchronous = {'NORMAL' if write_ahead else 'FULL'}")
+        migrate(connection)
+        return write_ahead
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the study; empty before they were recorded."""
+        rows = self._connection.execute("SELECT name, value FROM setting").fetchall()
+        return {name: json.loads(value) for name, value in rows}
+
+    def record_settings(self, settings: Mapping[str, Any]) -> None:
+        """Record `settings` in the place of those of the same names, at once."""
+        rows = [(name, _compact(value)) for name, value in settings.items()]
+        self._transaction([("INSERT OR REPLACE INTO setting VALUES (?, ?)", row) for row in rows])
+
+    def events(self) -> Iterator[Event]:
+        """Return all committed events in their order."""
+        for row in self._connection.execute(_EVENTS):
+            yield _event(row)
+
+    def append(self, event: Event) -> None:
+        """Add `event` to the turn."""
+        self._event += 1
+        self._turn.append(_insert(event, self._event, self._clock()))
+
+    def commit(self) -> None:
+        """Write the turn in one transaction.
+
+        Raises:
+            StoreFull: There is no room; the turn is kept.
+            StoreError: The file cannot be written.
+        """
+        if self._turn:
+            self._transaction(self._turn)
+            self._turn = []
+
+    def close(self) -> None:
+        """Close the file; a closed log is one file that any reader can open."""
+        try:
+            if self._in_memory_index:
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error:
+            pass  # a reader is looking, or the disk is full: the write-ahead log stays beside the file, complete
+        finally:
+            self._connection.close()
+
+    def _transaction(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+        execute = self._connection.execute
+        try:
+            execute("BEGIN IMMEDIATE")
+            for statement, row in statements:
+                execute(statement, row)
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise _store_error(self.path, error) from error
+
+
+def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
+    if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
+        return StoreFull(f"no room to write {path}: {error}")
+    return StoreError(f"{path} cannot be used as the log of a study: {error}")
+
+
+def _insert(event: Event, order: int, at: float) -> tuple[str, tuple[Any, ...]]:
+    match event:
+        case Asked(number, s):
+            parents = _compact(s.parents) if s.parents else "[]"
+            row = (number, order, at, s.generation, s.deme, parents, s.resume_from, _compact(dict(s.values)))
+            return _INSERT_ASKED, row
+        case Launched(number, attempt):
+            return _INSERT_LAUNCHED, (number, attempt, order, at)
+        case Told(number, Completed(loss)):
+            return _INSERT_TOLD, (number, order, at, loss, None, None)
+        case Told(number, Failed(cause, detail)):
+            return _INSERT_TOLD, (number, order, at, None, str(cause), detail)
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    match row:
+        case (_, "asked", number, generation, deme, parents, resume_from, values):
+            parents = () if parents == "[]" else tuple(json.loads(parents))
+            return Asked(number, Suggestion(json.loads(values), generation, deme, parents, resume_from))
+        case (_, "launched", number, attempt, *_):
+            return Launched(number, attempt)
+        case (_, _, number, loss, cause, detail, *_):
+            return Told(number, outcome_of(loss, cause, detail))
+    raise StoreError(f"the log holds an event that cannot be: {row!r}")
+
+
+def outcome_of(loss: float | None, cause: str | None, detail: str | None) -> Outcome:
+    """Return the outcome that a row of the table ``told`` says."""
+    return Completed(loss) if loss is not None else Failed(Cause(cause), detail or "")

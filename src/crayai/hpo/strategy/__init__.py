@@ -1,0 +1,1 @@
+"""What to try next: pure algorithms, without files, clocks, processes or randomness of their own."""
