@@ -79,6 +79,29 @@ def loss_of(outcome: Outcome) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A numbered suggestion with what became of it, as people ask for it.
+
+    Attributes:
+        number: Counts from 0.
+        values: What the program received.
+        fom: The figure of merit as printed; None: failed, or not over.
+        failure: Why it failed; empty: it did not.
+        generation: The round of the search, from 0.
+        deme: The subpopulation, from 0.
+        parents: Numbers of the evaluations that it descends from.
+    """
+
+    number: int
+    values: Values
+    fom: float | None
+    failure: str
+    generation: int
+    deme: int
+    parents: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A strategy suggested evaluation `number`."""
 

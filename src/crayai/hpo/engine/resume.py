@@ -82,6 +82,32 @@ def recorded_study(root: Path) -> tuple[Study, bool] | None:
         lock.release()
 
 
+def choose_directory(root: Path, study: Study, *, resume: bool) -> tuple[Path, Path | None]:
+    """Return the directory for `study`, and where a study that was in its way has been moved.
+
+    With `resume`, an unfinished study of the same settings is gone on with: the one in `root`, or one that was moved
+    aside from there. Any other study in `root` is moved aside, to ``NAME.1``, ``NAME.2``, …
+
+    Raises:
+        StudyLocked: A driver works on a study there.
+    """
+    root = root.absolute()
+    if Path.cwd().is_relative_to(root):
+        root /= "run"  # the caller's own directory cannot be moved aside
+    asides = sorted(root.parent.glob(f"{root.name}.[0-9]*"), key=lambda path: path.name, reverse=True) if resume else []
+    for candidate in [root, *asides] if resume else []:
+        found = recorded_study(candidate)
+        if found and not found[1] and not differences(found[0].settings(), study.settings()):
+            if candidate == root:
+                return root, None
+            moved_to = StudyDirectory(root).set_aside() if root.exists() else None
+            candidate.rename(root)
+            return root, moved_to
+    if recorded_study(root) is None:
+        return root, None
+    return root, StudyDirectory(root).set_aside()
+
+
 def _agreed(directory: StudyDirectory, recorded: dict[str, Any], study: Study, *, extend: bool) -> Study:
     """Return the study to go on with: the wanted one, with the recorded seed."""
     if not recorded:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.records import Asked, Completed, Event, Failed, Launched, Outcome, Suggestion, Told
+from crayai.hpo.records import Asked, Completed, Evaluation, Event, Failed, Launched, Outcome, Suggestion, Told
 from crayai.hpo.strategy.base import Record
 from crayai.hpo.engine.streams import Streams
 from crayai.hpo.engine.study import Study
@@ -57,6 +57,13 @@ class Search:
     def unfinished(self) -> list[Asked]:
         """Return the evaluations without an outcome."""
         return [Asked(number, self.record.suggestion(number)) for number in self.record.unfinished()]
+
+    def evaluation(self, number: int) -> Evaluation:
+        """Return evaluation `number` with its outcome, for people."""
+        s, outcome = self.record.suggestion(number), self.record.outcome(number)
+        fom = self.study.loss(outcome.loss) if isinstance(outcome, Completed) else None
+        failure = f"{outcome.cause}: {outcome.detail}" if isinstance(outcome, Failed) else ""
+        return Evaluation(number, s.values, fom, failure, s.generation, s.deme, s.parents)
 
     def ask(self) -> Asked | None:
         """Return the next evaluation; None: not before another outcome, or no more."""

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
+from crayai.hpo.launch.gpus import share_gpus
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
 
 _LOOK_SECONDS = 0.1
@@ -30,7 +31,7 @@ class LocalLauncher:
     Args:
         directory: Of the study; keepers put up their names in ``keepers`` below it.
         slots: How many tasks run at once.
-        gpus: The GPUs to bind slots to, in turn; empty: GPUs are left alone.
+        gpus: The GPUs for the slots to share; empty: GPUs are left alone.
         cores_per_slot: Cores to bind each slot to; None: cores are left alone.
 
     Raises:
@@ -42,8 +43,9 @@ class LocalLauncher:
     ) -> None:
         self._keepers = directory / "keepers"
         cores = _share_cores(slots, cores_per_slot)
+        shares = share_gpus(gpus, slots)
         self._slots = [
-            (cores[slot] if cores else None, {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
+            (cores[slot] if cores else None, {"CUDA_VISIBLE_DEVICES": shares[slot]} if shares else {})
             for slot in range(slots)
         ]
         self._ends: dict[JobStatus] = {}

@@ -131,7 +131,8 @@ def parse_condition(text: str, flags: Collection[str]) -> Condition:
 
 def _compare(comparison: Comparison, values: Values) -> bool | None:
     left, right = (
-        values.get(side.name) if isinstance(side, Flag) else side for side in (comparison.left, comparison.right)
+        values.get(side.name) if isinstance(side, Flag) else side
+        for side in (comparison.left, comparison.right)
     )
     if left is None or right is None:
         return None
@@ -162,7 +163,9 @@ class _Parser:
         tokens: list[tuple[str, Value]] = []
         rest = self.text.strip()
         while rest:
-            flag = next((f for f in self.flags if rest.startswith(f) and not re.match(r"[\w-]", rest[len(f) :])), None)
+            flag = next(
+                (f for f in self.flags if rest.startswith(f) and not re.match(r"[\w-]", rest[len(f) :])), None
+            )
             if flag is not None:
                 tokens.append(("flag", flag))
                 rest = rest[len(flag) :].lstrip()
@@ -244,7 +247,9 @@ class _Parser:
 
     def _expect(self, kind: str, value: str) -> None:
         if not self._accept(kind, value):
-            self._fail(f"{value!r} was expected" + (f" before {self._peek()!r}" if self._peek() is not None else ""))
+            self._fail(
+                f"{value!r} was expected" + (f" before {self._peek()!r}" if self._peek() is not None else "")
+            )
 
     def _fail(self, problem: str) -> NoReturn:
         raise SpaceError(f"the condition {self.text!r} cannot be read: {problem}")

@@ -257,7 +257,9 @@ class Choice:
             object.__setattr__(self, "pass_as", "switch" if booleans and self.choices else "flag=value")
         _check_common(self.flag, self.pass_as)
         if self.pass_as == "switch" and not booleans:
-            raise SpaceError(f"{self.flag}: only booleans can be passed as a switch, got {list(self.choices)!r}")
+            raise SpaceError(
+                f"{self.flag}: only booleans can be passed as a switch, got {list(self.choices)!r}"
+            )
         cell_of = {as_text(choice): cell for cell, choice in enumerate(self.choices)}
         if len(self.choices) < 2:  # noqa: PLR2004 - one choice is no choice
             raise SpaceError(
@@ -269,7 +271,9 @@ class Choice:
         object.__setattr__(self, "_cell_of", cell_of)
         if self.default is not None and as_text(self.default) not in cell_of:
             shown = [as_text(choice) for choice in self.choices[:6]]
-            _warn_outside(self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else ""))
+            _warn_outside(
+                self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else "")
+            )
 
     @property
     def size(self) -> int:

@@ -63,7 +63,9 @@ def from_line(line: str) -> Hyperparameter:
     """Read one hyperparameter; the inverse of `as_line`."""
     match = _FLAG.match(line.strip())
     if match is None or line.strip()[match.end() : match.end() + 1] != "=":
-        raise SpaceError(f"the hyperparameter {line!r} cannot be read: it needs FLAG=DOMAIN, such as '--lr=1e-5..1e-1 log'")
+        raise SpaceError(
+            f"the hyperparameter {line!r} cannot be read: it needs FLAG=DOMAIN, such as '--lr=1e-5..1e-1 log'"
+        )
     flag = str(_unquoted(line, match[1])) if match[1] else match[2]
     items, rest = _domain(line, line.strip()[match.end() + 1 :])
     options = _options(line, rest)
@@ -86,7 +88,9 @@ def as_line(hyperparameter: Hyperparameter) -> str:
         case Constant():
             domain = _written(hyperparameter.constant)
         case _:
-            raise SpaceError(f"{hyperparameter.flag}: a {type(hyperparameter).__name__} cannot be written as a line")
+            raise SpaceError(
+                f"{hyperparameter.flag}: a {type(hyperparameter).__name__} cannot be written as a line"
+            )
     plain = type(hyperparameter)(**_domain_of(hyperparameter))
     options = [
         name if value is True else f"{name}={_written(value)}"
@@ -96,7 +100,11 @@ def as_line(hyperparameter: Hyperparameter) -> str:
         and value is not None
     ]
     when = [] if hyperparameter.when is None else [f"when {hyperparameter.when}"]
-    flag = hyperparameter.flag if re.fullmatch(r"[^\s=\"']+", hyperparameter.flag) else json.dumps(hyperparameter.flag)
+    flag = (
+        hyperparameter.flag
+        if re.fullmatch(r"[^\s=\"']+", hyperparameter.flag)
+        else json.dumps(hyperparameter.flag)
+    )
     return " ".join([f"{flag}={domain}", *options, *when])
 
 
@@ -136,7 +144,9 @@ def _from_table(flag: str, spec: Any) -> Hyperparameter:
         return _build(flag, Constant, options)
     if missing := [name for name in ("low", "high") if name not in options]:
         _refuse_unknown(flag, options, ["low", "high", "choices", "constant", *_names(Float)])
-        raise SpaceError(f"{flag}: {missing[0]!r} is missing; a hyperparameter needs low and high, or choices, or a constant")
+        raise SpaceError(
+            f"{flag}: {missing[0]!r} is missing; a hyperparameter needs low and high, or choices, or a constant"
+        )
     return _range(flag, options.pop("low"), options.pop("high"), options)
 
 
@@ -180,7 +190,9 @@ def _domain(line: str, text: str) -> tuple[list[str], str]:
             break
         end += 1
     if not items or text[end - 1 : end] == "|" or (text[end:] and not text[end].isspace()):
-        raise SpaceError(f"the hyperparameter {line!r} cannot be read: its domain needs low..high, a|b|c or a constant")
+        raise SpaceError(
+            f"the hyperparameter {line!r} cannot be read: its domain needs low..high, a|b|c or a constant"
+        )
     return items, text[end:].strip()
 
 
@@ -190,7 +202,9 @@ def _options(line: str, text: str) -> dict[str, Any]:
     while end < len(text):
         match = _OPTION.match(text, end)
         if match is None:
-            raise SpaceError(f"the hyperparameter {line!r} cannot be read: an option was expected at {text[end:]!r}")
+            raise SpaceError(
+                f"the hyperparameter {line!r} cannot be read: an option was expected at {text[end:]!r}"
+            )
         if match[1] == "when":
             return {**options, "when": text[match.end() :].strip()}
         options[match[1]] = True if match[2] is None else _item(line, match[2])
@@ -201,7 +215,9 @@ def _options(line: str, text: str) -> dict[str, Any]:
 def _bound(line: str, text: str) -> Value:
     number = _item(line, text) if text else text
     if isinstance(number, str) or isinstance(number, bool):
-        raise SpaceError(f"the hyperparameter {line!r} cannot be read: a range needs two numbers, got {text!r}")
+        raise SpaceError(
+            f"the hyperparameter {line!r} cannot be read: a range needs two numbers, got {text!r}"
+        )
     return number
 
 

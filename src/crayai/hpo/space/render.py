@@ -47,7 +47,9 @@ class Rendered:
     def line(self) -> str:
         """The same as a line to paste into a shell."""
         command = self.argv[2] if self.argv[:2] == _SHELL else shlex.join(self.argv)
-        return " ".join([*(f"{name}={shlex.quote(text)}" for name, text in self.environment.items()), command])
+        return " ".join(
+            [*(f"{name}={shlex.quote(text)}" for name, text in self.environment.items()), command]
+        )
 
 
 class Command:
@@ -65,8 +67,14 @@ class Command:
         self._in_place = {name for name, _ in _PLACEHOLDER.findall(self.text) if name and name not in FACTS}
         for name in self._in_place.difference(space.flags):
             near = get_close_matches(name, space.flags, 1)
-            hint = f"did you mean @{{{near[0]}}}?" if near else "the hyperparameters are " + ", ".join(space.flags)
-            raise SpaceError(f"the command has the placeholder @{{{name}}}, which is no hyperparameter; {hint}")
+            hint = (
+                f"did you mean @{{{near[0]}}}?"
+                if near
+                else "the hyperparameters are " + ", ".join(space.flags)
+            )
+            raise SpaceError(
+                f"the command has the placeholder @{{{name}}}, which is no hyperparameter; {hint}"
+            )
         self.needs_directory = "@directory" in self.text or "@{directory}" in self.text
         self.words = plain_words(self.text)
 
@@ -90,6 +98,11 @@ class Command:
             line = " ".join([_fill_line(self.text, texts), *map(shlex.quote, appended)])
             return Rendered((*_SHELL, line), environment)
         return Rendered((*(_fill(word, texts) for word in self.words), *appended), environment)
+
+
+    def arguments_line(self, values: Values) -> str:
+        """Return the hyperparameters alone, as on a command line."""
+        return shlex.join([word for flag in values for word in _words(self.space[flag], values, as_text(values[flag]))])
 
 
 def plain_words(command: str) -> tuple[str, ...] | None:
@@ -157,4 +170,3 @@ def _quote(text: str, mark: str) -> str:
     if mark == '"':
         return re.sub(r'([\\"$`])', r"\\\1", text)
     return shlex.quote(text) if text else ""
-

@@ -39,7 +39,9 @@ class Space:
             raise SpaceError("the search space is empty: give at least one hyperparameter")
         for flag in self.flags:
             if self.flags.count(flag) > 1:
-                raise SpaceError(f"{flag}: the flag occurs {self.flags.count(flag)} times; each may occur once")
+                raise SpaceError(
+                    f"{flag}: the flag occurs {self.flags.count(flag)} times; each may occur once"
+                )
         self.conditions: dict[str, Condition] = {}
         for h in self.hyperparameters:
             if h.when is not None:
@@ -59,7 +61,9 @@ class Space:
 
     def values(self, point: Point) -> dict[str, Value]:
         """Return the values of the hyperparameters that are active at `point`."""
-        return self.only_active([h.value(place) for h, place in zip(self.hyperparameters, point, strict=True)])
+        return self.only_active(
+            [h.value(place) for h, place in zip(self.hyperparameters, point, strict=True)]
+        )
 
     def places(self, values: Values) -> tuple[float | None, ...]:
         """Return the place of each value in the unit cube; None where the hyperparameter is inactive."""
@@ -128,7 +132,9 @@ class Space:
             if literal not in choices:
                 near = get_close_matches(str(literal), [str(c) for c in choices], 1)
                 hint = f"did you mean {near[0]!r}?" if near else "it can be " + ", ".join(map(repr, choices))
-                raise SpaceError(f"{flag}: its condition compares {asked.flag} with {literal!r}, which it never is; {hint}")
+                raise SpaceError(
+                    f"{flag}: its condition compares {asked.flag} with {literal!r}, which it never is; {hint}"
+                )
 
 
 class Grid:
@@ -175,4 +181,3 @@ class Grid:
         while digits is not None:
             yield digits
             digits = self.after(digits)
-

@@ -95,7 +95,9 @@ class Genetic:
         if state.asked == 0:
             return Suggestion(self.space.start(uniform_point(self.space, rng)))
         if generation == 0:
-            return Suggestion(unasked(self.space, history, lambda tries: self._first(history, tries, rng), rng), 0, deme)
+            return Suggestion(
+                unasked(self.space, history, lambda tries: self._first(history, tries, rng), rng), 0, deme
+            )
         parents = self._parents(state.demes[deme], rng)
         genes = [self.space.places(history.suggestion(parent.number).values) for parent in parents]
         values = unasked(self.space, history, lambda tries: self._child(genes, generation, tries, rng), rng)

@@ -52,10 +52,14 @@ def spread_point(first: Genes, number: int, rng: "Generator") -> tuple[float, ..
     quasirandom sequences"). Where `first` has no place the result is random.
     """
     start = completed(first, rng)
-    return tuple((place + number * ratio) % 1.0 for place, ratio in zip(start, _ratios(len(first)), strict=True))
+    return tuple(
+        (place + number * ratio) % 1.0 for place, ratio in zip(start, _ratios(len(first)), strict=True)
+    )
 
 
-def tournament(population: Sequence[Individual], size: int, rng: "Generator", but: Individual | None = None) -> Individual:
+def tournament(
+    population: Sequence[Individual], size: int, rng: "Generator", but: Individual | None = None
+) -> Individual:
     """Return the best of `size` individuals drawn with replacement (Goldberg and Deb 1991), other than `but`.
 
     `population` is sorted, the best first, and holds more than `but`.
@@ -102,7 +106,9 @@ def reflected(place: float) -> float:
     return 2.0 - place if place > 1.0 else place
 
 
-def survivors(population: Sequence[Individual], newcomers: Sequence[Individual], size: int) -> tuple[Individual, ...]:
+def survivors(
+    population: Sequence[Individual], newcomers: Sequence[Individual], size: int
+) -> tuple[Individual, ...]:
     """Return the best `size` of both: what was good is kept and not evaluated again (mu + lambda selection)."""
     return tuple(sorted({*population, *newcomers})[:size])
 
@@ -135,4 +141,3 @@ def unasked(space: Space, history: History, draw: Callable[[int], Values], rng: 
     matrix = space.grid(max(size for h in space.hyperparameters if (size := h.size) is not None))
     free = [digits for digits in matrix if not history.was_asked(matrix.values(digits))]
     return matrix.values(free[int(rng.random() * len(free))]) if free else values
-

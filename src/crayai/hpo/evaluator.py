@@ -1,0 +1,137 @@
+"""How a script wants its evaluations run: ``hpo.Evaluator("python train.py", …)``."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.study import Goal
+from crayai.hpo.errors import LaunchError, SettingsError
+
+_LAUNCHERS = ("local", "wlm", "urika")
+_WORKLOAD_MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub"}
+
+
+class Evaluator:
+    """The command, and where and how it runs.
+
+    Args:
+        cmd: The shell command; hyperparameters are appended, or stand where ``@{flag}`` does.
+        run_path: The directory of the study, relative to the caller's; evaluations have theirs below it.
+        src_path: A directory whose entries each evaluation finds in a directory of its own, where it then starts.
+        fom: What stands before the figure of merit on standard output.
+        nodes: Nodes for all evaluations together.
+        nodes_per_eval: Nodes for one evaluation.
+        num_parallel_evals: Evaluations at once on this machine; None: one a core.
+        launcher: ``local``, ``wlm``, ``urika``; None: ``wlm`` under a workload manager if `nodes` > 1, else ``local``.
+        workload_manager: ``slurm``, ``pbs``, ``moab``, ``torque``, ``local``; None: found out.
+        alloc_args: Extra arguments of the allocation command.
+        alloc_jobid: An allocation to use; 0 or None: make one.
+        launch_args: Extra arguments of the launch command.
+        urika_args: Extra arguments of ``run_training``.
+        checkpoint: The directory of checkpoints; not empty: population based training.
+        verbose: Print the settings, a line for each evaluation, and the program's output.
+        goal: ``minimize`` or ``maximize`` the figure of merit.
+        time_limit_minutes: After that an evaluation is ended, and has failed.
+        gpus: The GPUs for the evaluations to share; None: all that are visible; empty: left alone.
+        cores_per_eval: Bind each evaluation to so many cores; None: left alone.
+        keep_output: Keep the output of every evaluation, not only of failed ones and the best.
+    """
+
+    def __init__(  # noqa: PLR0913 - the historic arguments
+        self,
+        cmd: str,
+        *,
+        run_path: str | Path = "run",
+        src_path: str | Path | None = None,
+        fom: str = "FoM: ",
+        nodes: int = 1,
+        nodes_per_eval: int = 1,
+        num_parallel_evals: int | None = None,
+        launcher: str | None = None,
+        workload_manager: str | None = None,
+        alloc_args: str = "",
+        alloc_jobid: int | None = None,
+        launch_args: str = "",
+        urika_args: str = "",
+        checkpoint: str = "",
+        verbose: bool = False,
+        goal: Goal = "minimize",
+        time_limit_minutes: float | None = None,
+        gpus: Sequence[str | int] | None = None,
+        cores_per_eval: int | None = None,
+        keep_output: bool = False,
+    ) -> None:
+        self.cmd = cmd
+        self.run_path = Path(run_path)
+        self.src_path = src_path
+        self.fom = fom
+        self.nodes = nodes
+        self.nodes_per_eval = nodes_per_eval
+        self.num_parallel_evals = num_parallel_evals
+        self.launcher = launcher
+        self.workload_manager = workload_manager
+        self.alloc_args = alloc_args
+        self.alloc_jobid = alloc_jobid
+        self.launch_args = launch_args
+        self.urika_args = urika_args
+        self.checkpoint = checkpoint
+        self.verbose = verbose
+        self.goal: Goal = goal
+        self.time_limit_minutes = time_limit_minutes
+        self.gpus = gpus
+        self.cores_per_eval = cores_per_eval
+        self.keep_output = keep_output
+
+    def settings(self) -> EvaluationSettings:
+        """Return how evaluations are run, after a check that they can be.
+
+        Raises:
+            LaunchError: What was asked for is not to be had here.
+            SettingsError: An argument that cannot be.
+        """
+        self._check()
+        return EvaluationSettings(
+            slots=self.num_parallel_evals,
+            source=Path(self.src_path).absolute() if self.src_path else None,
+            time_limit_minutes=self.time_limit_minutes,
+            gpus=None if self.gpus is None else [str(gpu) for gpu in self.gpus],
+            cores_per_eval=self.cores_per_eval,
+            keep_output=self.keep_output,
+        )
+
+    def _check(self) -> None:
+        if self.launcher not in (None, *_LAUNCHERS):
+            raise SettingsError(f"launcher must be one of {', '.join(_LAUNCHERS)}, got {self.launcher!r}")
+        if self.workload_manager not in (None, "local", *_WORKLOAD_MANAGERS):
+            known = ", ".join(["local", *_WORKLOAD_MANAGERS])
+            raise SettingsError(f"workload_manager must be one of {known}, got {self.workload_manager!r}")
+        if self.nodes < self.nodes_per_eval or self.nodes_per_eval < 1:
+            raise SettingsError(
+                f"nodes_per_eval must be between 1 and nodes, got nodes={self.nodes} nodes_per_eval={self.nodes_per_eval}"
+            )
+        if self.checkpoint:
+            raise SettingsError("checkpoint: population based training is not part of this version; leave it out")
+        if self.launcher == "urika" and shutil.which("run_training") is None:
+            raise LaunchError("launcher='urika' needs the command run_training, which is not on PATH here")
+        if self.launcher == "urika" or self._wants_workload_manager():
+            self._refuse_workload_manager()
+
+    def _wants_workload_manager(self) -> bool:
+        if self.launcher is not None:
+            return self.launcher == "wlm"
+        return self.nodes > 1 and self.workload_manager != "local"
+
+    def _refuse_workload_manager(self) -> None:
+        wanted = f"launcher={self.launcher!r}" if self.launcher else f"nodes={self.nodes}"
+        commands = (
+            [_WORKLOAD_MANAGERS[self.workload_manager]]
+            if self.workload_manager in _WORKLOAD_MANAGERS
+            else sorted(set(_WORKLOAD_MANAGERS.values()))
+        )
+        if not any(map(shutil.which, commands)):
+            raise LaunchError(
+                f"{wanted} needs a workload manager (Slurm, PBS Pro, Moab/TORQUE), and there is none here: "
+                f"{', '.join(commands)} not found on PATH. To run on this machine, use launcher='local' and nodes=1"
+            )
+        raise LaunchError(f"{wanted}: this version runs evaluations on this machine only; use launcher='local'")
