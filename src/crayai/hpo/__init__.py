@@ -1,12 +1,12 @@
 """Hyperparameter optimisation: the names for scripts.
 
-    from crayai import hpo
+from crayai import hpo
 
-    params = hpo.Params([["--lr", 1e-3, (1e-5, 1e-1)]])
-    evaluator = hpo.Evaluator("python train.py", fom="FoM: ")
-    optimizer = hpo.GeneticOptimizer(evaluator, generations=10, pop_size=12)
-    optimizer.optimize(params)
-    print(optimizer.best_fom, optimizer.best_params)
+params = hpo.Params([["--lr", 1e-3, (1e-5, 1e-1)]])
+evaluator = hpo.Evaluator("python train.py", fom="FoM: ")
+optimizer = hpo.GeneticOptimizer(evaluator, generations=10, pop_size=12)
+optimizer.optimize(params)
+print(optimizer.best_fom, optimizer.best_params)
 """
 
 from crayai.hpo import errors, evaluator, genetic, grid, params, random

@@ -1,14 +1,14 @@
 """Every exception that a caller may catch.
 
-    CrayaiError
-    ├── SpaceError       a hyperparameter or a search space that cannot be (also a ValueError)
-    ├── SettingsError    an argument, option or key that cannot be (also a ValueError)
-    ├── LaunchError      evaluations cannot be started as asked for
-    ├── StoreError       the log of a study cannot be read or written
-    │   └── StoreFull    no room for the log: nothing is lost, try again when there is room
-    ├── StudyLocked      another driver works on this study
-    ├── StudyChanged     the study in this directory has other settings
-    └── StudyFailed      the program fails whatever the hyperparameters; running on would waste the budget
+CrayaiError
+├── SpaceError       a hyperparameter or a search space that cannot be (also a ValueError)
+├── SettingsError    an argument, option or key that cannot be (also a ValueError)
+├── LaunchError      evaluations cannot be started as asked for
+├── StoreError       the log of a study cannot be read or written
+│   └── StoreFull    no room for the log: nothing is lost, try again when there is room
+├── StudyLocked      another driver works on this study
+├── StudyChanged     the study in this directory has other settings
+└── StudyFailed      the program fails whatever the hyperparameters; running on would waste the budget
 """
 
 

@@ -25,9 +25,7 @@ class Params:
 
     def get_params(self) -> dict[str, str]:
         """Return each flag with its default as the program receives it; empty where there is none."""
-        return {
-            h.flag: "" if h.default is None else as_text(h.default) for h in self.space.hyperparameters
-        }
+        return {h.flag: "" if h.default is None else as_text(h.default) for h in self.space.hyperparameters}
 
     def get_dependency_graph_as_str(self) -> str:
         """Return the conditions, joined by semicolons."""

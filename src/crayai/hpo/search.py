@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from crayai.hpo.engine.resume import open_study
 from crayai.hpo.engine.search import Search as _Search
+from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import Goal, StrategySettings, Study, with_seed
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.params import Params
@@ -83,7 +84,7 @@ class Search:
         if asked is None:
             return None
         self._search.commit()
-        seed = self._search.streams.program_seed(asked.number)
+        seed = program_seed(self._search.study.seed or 0, asked.number)
         return Suggested(asked.number, asked.suggestion.values, seed, asked.suggestion.generation)
 
     def tell(self, number: int, fom: float) -> None:
@@ -94,7 +95,10 @@ class Search:
         """
         value = float(fom)
         finite = math.isfinite(value)
-        self._tell(number, Completed(self._search.study.loss(value)) if finite else Failed(Cause.NOT_A_NUMBER, str(value)))
+        self._tell(
+            number,
+            Completed(self._search.study.loss(value)) if finite else Failed(Cause.NOT_A_NUMBER, str(value)),
+        )
 
     def tell_failed(self, number: int, detail: str = "") -> None:
         """Report that evaluation `number` gave no figure of merit, and why.

@@ -54,7 +54,12 @@ class EvaluationSettings:
 
 
 def conduct(
-    study: Study, root: Path, settings: EvaluationSettings, observers: Sequence[Observer] = (), *, extend: bool = False
+    study: Study,
+    root: Path,
+    settings: EvaluationSettings,
+    observers: Sequence[Observer] = (),
+    *,
+    extend: bool = False,
 ) -> Search:
     """Run `study` in the directory `root` until it is over, or stopped by Ctrl-C; return how far it came.
 
@@ -81,7 +86,11 @@ def conduct(
             time_limit_seconds=None if limit is None else 60 * limit,
         )
         loop = Loop(
-            search=search, launcher=launcher, tasks=tasks, observers=observers, keep_output=settings.keep_output
+            search=search,
+            launcher=launcher,
+            tasks=tasks,
+            observers=observers,
+            keep_output=settings.keep_output,
         )
         try:
             with loop.interrupts.caught():
@@ -107,6 +116,10 @@ def check_program(study: Study, source: Path | None) -> None:
     if not found:
         where = str(start) if "/" in program else "PATH"
         hint = f"; did you mean './{program}'?" if "/" not in program and (start / program).is_file() else ""
-        raise SettingsError(f"the command {study.command!r} cannot run: there is no program {program!r} in {where}{hint}")
+        raise SettingsError(
+            f"the command {study.command!r} cannot run: there is no program {program!r} in {where}{hint}"
+        )
     if "/" in program and not os.access(start / program, os.X_OK):
-        raise SettingsError(f"the command {study.command!r} cannot run: {program!r} is not executable; chmod +x {program}")
+        raise SettingsError(
+            f"the command {study.command!r} cannot run: {program!r} is not executable; chmod +x {program}"
+        )

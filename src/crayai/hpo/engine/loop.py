@@ -17,7 +17,7 @@ from typing import Protocol
 from crayai.hpo.engine.failures import FIRST_FAILURES, explain, outcome_of
 from crayai.hpo.engine.interrupts import Interrupts
 from crayai.hpo.engine.search import Search
-from crayai.hpo.engine.tasks import TaskMaker
+from crayai.hpo.engine.tasks import TaskMaker, render
 from crayai.hpo.errors import StoreFull, StudyFailed
 from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Task, Withdrawn
 from crayai.hpo.records import Asked, Completed, Event, Failed, Launched
@@ -161,10 +161,11 @@ class Loop:
         """
         self.launcher.cancel(self.running.keys())
         attempt, failed = self._held[0]
-        line = self.tasks.rendered(attempt.asked).line
+        asked = attempt.asked
+        line = render(self.search.study, self.tasks.directory, asked.number, asked.suggestion.values).line
         raise StudyFailed(
             f"all of the first {len(self._held)} evaluations failed, so the study was stopped; nothing is lost, and "
-            f"the same command goes on when the program is mended. Evaluation {attempt.asked.number}: "
+            f"the same command goes on when the program is mended. Evaluation {asked.number}: "
             + explain(failed, attempt.task, line)
         )
 
@@ -252,4 +253,3 @@ class Loop:
     def _notice(self, text: str) -> None:
         for observer in self.observers:
             observer.notice(text)
-

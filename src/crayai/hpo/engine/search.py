@@ -3,11 +3,22 @@
 from typing import Any
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.records import Asked, Completed, Evaluation, Event, Failed, Launched, Outcome, Suggestion, Told
+from crayai.hpo.records import (
+    Asked,
+    Completed,
+    Evaluation,
+    Event,
+    Failed,
+    Launched,
+    Outcome,
+    Suggestion,
+    Told,
+)
 from crayai.hpo.strategy.base import Record
 from crayai.hpo.engine.streams import Streams
 from crayai.hpo.engine.study import Study
 from crayai.hpo.store.base import Log
+
 
 class Search:
     """The search as far as it is known; made from its log, and kept in step with it.

@@ -18,7 +18,6 @@ class Streams:
     def __init__(self, seed: int) -> None:
         import numpy as np  # noqa: PLC0415 - a tenth of a second that importing the package should not cost
 
-        self._seed = seed
         self._philox = np.random.Philox(key=seed)
         self._generator = np.random.Generator(self._philox)
         self._fresh = self._philox.state
@@ -29,6 +28,7 @@ class Streams:
         self._philox.state = self._fresh
         return self._generator
 
-    def program_seed(self, number: int) -> int:
-        """Return the seed in [0, 2^31) for the program's own random numbers in evaluation `number`."""
-        return int.from_bytes(blake2b(f"{self._seed} {number}".encode(), digest_size=4).digest()) >> 1
+
+def program_seed(seed: int, number: int) -> int:
+    """Return the seed in [0, 2^31) for the program's own random numbers in evaluation `number`."""
+    return int.from_bytes(blake2b(f"{seed} {number}".encode(), digest_size=4).digest()) >> 1

@@ -141,7 +141,9 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[
     if new["seed"] is None:
         new["seed"] = old.get("seed")
     return {
-        name: (old.get(name), new.get(name)) for name in [*old, *(set(new) - set(old))] if old.get(name) != new.get(name)
+        name: (old.get(name), new.get(name))
+        for name in [*old, *(set(new) - set(old))]
+        if old.get(name) != new.get(name)
     }
 
 

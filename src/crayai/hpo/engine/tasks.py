@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.streams import program_seed
+from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.launch.base import Task
-from crayai.hpo.records import Asked
+from crayai.hpo.records import Asked, Values
 from crayai.hpo.space.render import Rendered
 
 
@@ -32,9 +34,9 @@ class TaskMaker:
 
     def make(self, asked: Asked, attempt: int) -> Task:
         """Return the task for one attempt, and make its directory where it needs one."""
-        seed = str(self.search.streams.program_seed(asked.number))
-        rendered = self._rendered(asked, seed)
-        needs_own = self.source is not None or self.search.study.filled_command.needs_directory
+        study = self.search.study
+        rendered = render(study, self.directory, asked.number, asked.suggestion.values)
+        needs_own = self.source is not None or study.filled_command.needs_directory
         own = self.directory.make_evaluation(asked.number, self.source) if needs_own else None
         tag = f"{self.study_id}:{asked.number}:{attempt}"
         return Task(
@@ -45,7 +47,7 @@ class TaskMaker:
                 "CRAYAI_TAG": tag,
                 "CRAYAI_EVALUATION": str(asked.number),
                 "CRAYAI_ATTEMPT": str(attempt),
-                "CRAYAI_SEED": seed,
+                "CRAYAI_SEED": str(program_seed(study.seed or 0, asked.number)),
                 "CRAYAI_GENERATION": str(asked.suggestion.generation),
             },
             directory=self.caller if own is None or self.source is None else own,
@@ -53,14 +55,12 @@ class TaskMaker:
             time_limit_seconds=self.time_limit_seconds,
         )
 
-    def rendered(self, asked: Asked) -> Rendered:
-        """Return what the evaluation runs."""
-        return self._rendered(asked, str(self.search.streams.program_seed(asked.number)))
 
-    def _rendered(self, asked: Asked, seed: str) -> Rendered:
-        facts = {
-            "evaluation": str(asked.number),
-            "directory": self.directory.evaluation(asked.number),
-            "seed": seed,
-        }
-        return self.search.study.filled_command.render(asked.suggestion.values, facts)
+def render(study: Study, directory: StudyDirectory, number: int, values: Values) -> Rendered:
+    """Return what evaluation `number` runs."""
+    facts = {
+        "evaluation": str(number),
+        "directory": directory.evaluation(number),
+        "seed": str(program_seed(study.seed or 0, number)),
+    }
+    return study.filled_command.render(values, facts)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a launcher is to run: one attempt at one evaluation.

@@ -30,7 +30,14 @@ from collections import deque, namedtuple
 KILL_AFTER_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
-_DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
+_DEFAULT_SIGNALS = [
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGCHLD,
+]
 
 
 Start = namedtuple("Start", "tag argv environment directory output seconds")  # noqa: PYI024 - typing takes long to import

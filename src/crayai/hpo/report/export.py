@@ -8,7 +8,18 @@ from typing import Any, TextIO
 from crayai.hpo.records import Completed, Failed
 from crayai.hpo.store.query import StoredEvaluation
 
-_COLUMNS = ("number", "generation", "deme", "parents", "attempt", "fom", "failure", "asked_at", "launched_at", "told_at")
+_COLUMNS = (
+    "number",
+    "generation",
+    "deme",
+    "parents",
+    "attempt",
+    "fom",
+    "failure",
+    "asked_at",
+    "launched_at",
+    "told_at",
+)
 
 
 def export_csv(evaluations: Iterable[StoredEvaluation], flags: Sequence[str], sign: int, file: TextIO) -> None:

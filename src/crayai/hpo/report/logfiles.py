@@ -55,7 +55,15 @@ class LogFiles:
     def begin(self) -> None:
         """Make the files with their headers, in the place of older ones."""
         columns = [_quoted(flag) for flag in self.flags]
-        header = ["generation", " epoch", " best_fom", " avg_fom", "checkpoint_in", "checkpoint_out", *columns]
+        header = [
+            "generation",
+            " epoch",
+            " best_fom",
+            " avg_fom",
+            "checkpoint_in",
+            "checkpoint_out",
+            *columns,
+        ]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(" ".join(header) + "\n", encoding="utf-8")
         for deme in range(self.num_demes):

@@ -3,7 +3,21 @@
 import os
 from pathlib import Path
 
-_NETWORK = ("nfs", "lustre", "gpfs", "beegfs", "cifs", "smb", "ceph", "panfs", "pvfs", "orangefs", "afs", "9p", "fuse")
+_NETWORK = (
+    "nfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "cifs",
+    "smb",
+    "ceph",
+    "panfs",
+    "pvfs",
+    "orangefs",
+    "afs",
+    "9p",
+    "fuse",
+)
 
 
 def file_system_of(path: Path) -> str:

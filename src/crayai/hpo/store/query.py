@@ -13,9 +13,7 @@ from crayai.hpo.errors import StoreError
 from crayai.hpo.records import Outcome, Values
 from crayai.hpo.store.sqlite import outcome_of
 
-_COLUMNS = (
-    'number, generation, deme, parents, "values", loss, cause, detail, asked_at, launched_at, told_at, attempt'
-)
+_COLUMNS = 'number, generation, deme, parents, "values", loss, cause, detail, asked_at, launched_at, told_at, attempt'
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +111,7 @@ class Reader:
 
     def _rows(self, query: str, *arguments: int) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from self._connection.execute(query, arguments)
+            for row in self._connection.execute(query, arguments):  # noqa: UP028 - "yield from" would close the cursor late
+                yield row
         except sqlite3.Error as error:
             raise StoreError(f"{self._path} cannot be read: {error}") from error

@@ -1,0 +1,174 @@
+"""``crayai status``, ``best``, ``show`` and ``export``: questions to the log of a study."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from crayai.hpo.engine.fom import tail
+from crayai.hpo.engine.study import Study, study_from_settings
+from crayai.hpo.engine.tasks import render
+from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.errors import SettingsError
+from crayai.hpo.records import Completed, Failed, Values
+from crayai.hpo.report.export import export_csv, export_json
+from crayai.hpo.report.words import duration, improvement
+from crayai.hpo.store.lock import holder
+from crayai.hpo.store.query import Reader, StoredEvaluation
+
+_OUTPUT_LINES = 40
+_ANCESTORS = 12
+
+
+def _directory(function: Callable[..., None]) -> Callable[..., None]:
+    return click.argument("directory", type=click.Path(path_type=Path), default=Path("run"), metavar="[DIR]")(function)
+
+
+@click.command()
+@_directory
+def status(directory: Path) -> None:
+    """Say how far a study is."""
+    paths = StudyDirectory(directory)
+    with Reader(paths.log) as reader:
+        study, counts, best = study_from_settings(reader.settings()), reader.counts(), reader.best()
+        first, times, failures = reader.evaluation(0), reader.times(), reader.failures()
+    driver = holder(paths.lock)
+    total = study.algorithm.evaluations
+    ended = counts.completed + counts.failed
+    if driver:
+        state = f"running, {driver}"
+    elif total == ended:
+        state = "finished"
+    else:
+        state = "stopped; crayai run goes on with it"
+    causes = ", ".join(f"{number} {cause}" for cause, number in failures.items())
+    rows = [
+        ("study", str(paths.root)),
+        ("state", state),
+        ("over", f"{ended} of {'unknown' if total is None else total}"),
+        ("under way", str(counts.under_way)),
+        ("failed", f"{counts.failed}" + (f" ({causes})" if causes else "")),
+        ("best", _standing(study, best, first)),
+    ]
+    if times:
+        rows.append(("time", duration(times[1] - times[0])))
+    _print_rows(rows)
+
+
+@click.command()
+@_directory
+def best(directory: Path) -> None:
+    """Print the command line of the best evaluation, ready to paste."""
+    paths = StudyDirectory(directory)
+    with Reader(paths.log) as reader:
+        study, found, first = study_from_settings(reader.settings()), reader.best(), reader.evaluation(0)
+    if found is None:
+        raise SettingsError(f"no evaluation in {paths.root} has completed; see crayai status")
+    click.echo(_standing(study, found, first), err=True)
+    click.echo(_line(study, paths, found))
+
+
+@click.command()
+@click.argument("number", type=int)
+@_directory
+def show(number: int, directory: Path) -> None:
+    """Show one evaluation: its values, command, output and ancestors."""
+    paths = StudyDirectory(directory)
+    with Reader(paths.log) as reader:
+        study, found = study_from_settings(reader.settings()), reader.evaluation(number)
+        if found is None:
+            raise SettingsError(
+                f"there is no evaluation {number} in {paths.root}; {reader.counts().asked} were asked for"
+            )
+        ancestors = _ancestors(reader, found)
+    rows = [
+        (
+            "evaluation",
+            f"{number} (generation {found.generation}, deme {found.deme}, attempt {found.attempt or 0})",
+        ),
+        ("result", _result(study, found)),
+        *((flag, str(value)) for flag, value in found.values.items()),
+        ("command", _line(study, paths, found)),
+    ]
+    if found.launched_at and found.told_at:
+        rows.append(("time", duration(found.told_at - found.launched_at)))
+    rows += [(f"parent {a.number}", f"{_result(study, a)}  {_values(a.values)}") for a in ancestors]
+    _print_rows(rows)
+    for path in paths.outputs(number):
+        click.echo(f"\n{path}:\n{tail(str(path), _OUTPUT_LINES)}")
+
+
+@click.command()
+@_directory
+@click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.File("w", encoding="utf-8"),
+    default="-",
+    help="File; left out: standard output.",
+)
+def export(directory: Path, kind: str, output: click.utils.LazyFile) -> None:
+    """Write all evaluations as CSV or JSON."""
+    with Reader(StudyDirectory(directory).log) as reader:
+        settings = reader.settings()
+        study = study_from_settings(settings)
+        file = output if output is not None else sys.stdout
+        sign = int(study.loss(1))
+        if kind == "csv":
+            export_csv(reader.evaluations(), study.space.flags, sign, file)  # type: ignore[arg-type]  # a text file
+        else:
+            export_json(reader.evaluations(), settings, sign, file)  # type: ignore[arg-type]  # a text file
+
+
+def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvaluation]:
+    """Return the line of first parents, the nearest first, and the other parents of the evaluation itself."""
+    found: list[StoredEvaluation] = []
+    queue = list(evaluation.parents)
+    while queue and len(found) < _ANCESTORS:
+        parent = reader.evaluation(queue.pop(0))
+        if parent is not None and all(parent.number != other.number for other in found):
+            found.append(parent)
+            queue += parent.parents[:1]
+    return found
+
+
+def _line(study: Study, paths: StudyDirectory, evaluation: StoredEvaluation) -> str:
+    if not study.command:
+        return "(evaluated by the caller)"
+    return render(study, paths, evaluation.number, evaluation.values).line
+
+
+def _standing(study: Study, best: StoredEvaluation | None, first: StoredEvaluation | None) -> str:
+    if best is None or not isinstance(best.outcome, Completed):
+        return "none yet"
+    text = f"{study.loss(best.outcome.loss):.8g} (evaluation {best.number})"
+    if first is None or first.number == best.number or not isinstance(first.outcome, Completed):
+        return text
+    less_is_better = study.goal == "minimize"
+    losses = study.loss(best.outcome.loss), study.loss(first.outcome.loss)
+    return f"{text}, {improvement(*losses, less_is_better=less_is_better)}"
+
+
+def _result(study: Study, evaluation: StoredEvaluation) -> str:
+    match evaluation.outcome:
+        case Completed(loss):
+            return f"FoM {study.loss(loss):.8g}"
+        case Failed(cause, detail):
+            return f"failed: {cause}: {detail}"
+    return "under way" if evaluation.launched_at else "waiting"
+
+
+def _values(values: Values) -> str:
+    return " ".join(f"{flag}={value}" for flag, value in values.items())
+
+
+def _print_rows(rows: list[tuple[str, str]]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, text in rows:
+        table.add_row(Text(name, style="bold"), Text(text))
+    Console(soft_wrap=True).print(table)

@@ -1,0 +1,128 @@
+"""``crayai run``: start a study, or go on with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from crayai.cli.display import choose_display, standing
+from crayai.cli.studyfile import KEYS, Plan, read_plan
+from crayai.hpo.engine.conduct import check_program, conduct
+from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.study import with_seed
+from crayai.hpo.engine.tasks import render
+from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.store.base import MemoryLog
+
+_TYPES: dict[str, Any] = {
+    "goal": click.Choice(["minimize", "maximize"]),
+    "time_limit_minutes": float,
+    "mutation_rate": float,
+    "crossover_rate": float,
+    "fom": str,
+    "src_path": str,
+}
+_DRY_RUN_COMMANDS = 10
+
+_EPILOG = "\b\nKeys of a study file, each also an option:\n" + "\n".join(
+    f"  [{table}]\n" + "\n".join(f"    {key:<20} {meaning}" for key, meaning in keys.items())
+    for table, keys in KEYS.items()
+)
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each key of a study file."""
+    for table, keys in reversed(KEYS.items()):
+        for key in reversed(keys):
+            if key == "command":
+                continue
+            name = {"strategy": "strategy", "launcher": "launcher"}[table] if key == "name" else key
+            flag = f"--{name.replace('_', '-')}"
+            target = f"{table}__{key}"
+            if key == "keep_output":
+                function = click.option(flag, target, is_flag=True, default=None, hidden=True)(function)
+            elif key == "gpus":
+                function = click.option(flag, target, hidden=True, callback=_gpus)(function)
+            else:
+                kind = str if key == "name" else _TYPES.get(key, int)
+                function = click.option(flag, target, type=kind, hidden=True)(function)
+    return function
+
+
+def _gpus(_context: click.Context, _option: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [gpu for gpu in value.split(",") if gpu]
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[STUDY.toml] [-- COMMAND …]")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("run"), show_default=True,
+              help="Directory of the study; a study that is there is gone on with.")  # fmt: skip
+@click.option("--param", "params", multiple=True, metavar="LINE",
+              help="A hyperparameter, such as '--lr=1e-5..1e-1 log' or '--act=relu|tanh'; may be repeated.")  # fmt: skip
+@click.option("--extend", is_flag=True, help="Take a raised budget (generations, num_iters) for the study there.")
+@click.option("--dry-run", is_flag=True, help="Print the first commands and run nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing but what matters.")
+@_options
+def run(
+    words: tuple[str, ...],
+    directory: Path,
+    params: tuple[str, ...],
+    extend: bool,
+    dry_run: bool,
+    quiet: bool,
+    **keys: Any,
+) -> None:
+    """Start the study of a file or of options, or go on with it.
+
+    \b
+    crayai run study.toml --dir DIR
+    crayai run --strategy genetic --param '--lr=1e-5..1e-1 log' -- python train.py
+    """
+    plan = _plan(words, params, keys)
+    if dry_run:
+        _print_commands(plan, directory)
+        return
+    console = Console(stderr=True)
+    display = choose_display(console, quiet=quiet)
+    search = conduct(plan.study, directory, plan.evaluation, [display], extend=extend)
+    if search.is_done:
+        _print_result(search)
+        return
+    console.print(Text(f"stopped; the same command goes on. So far: {standing(search)}"))
+    raise click.exceptions.Exit(130)
+
+
+def _plan(words: tuple[str, ...], params: tuple[str, ...], keys: dict[str, Any]) -> Plan:
+    options: dict[str, dict[str, Any]] = {table: {} for table in KEYS}
+    for target, value in keys.items():
+        table, key = target.split("__")
+        options[table][key] = value
+    has_file = bool(words) and not params and words[0].endswith(".toml")
+    if not has_file and not params:
+        raise click.UsageError("give a study file (STUDY.toml), or hyperparameters (--param) and a command behind --")
+    file = Path(words[0]) if has_file else None
+    return read_plan(file, options, params, words[1:] if has_file else words)
+
+
+def _print_commands(plan: Plan, directory: Path) -> None:
+    """Print the command lines of the first evaluations."""
+    check_program(plan.study, plan.evaluation.source)
+    search = Search(with_seed(plan.study, 0), MemoryLog())
+    for _ in range(_DRY_RUN_COMMANDS):
+        asked = search.ask()
+        if asked is None:
+            break
+        click.echo(render(search.study, StudyDirectory(directory), asked.number, asked.suggestion.values).line)
+
+
+def _print_result(search: Search) -> None:
+    """Print the best on standard output, ready to paste."""
+    if search.best is None:
+        click.echo("no evaluation has completed", err=True)
+        return
+    evaluation = search.evaluation(search.best)
+    click.echo(f"Best: {evaluation.fom:.8g} (evaluation {evaluation.number}, {standing(search).partition(', ')[2]})")
+    click.echo(search.study.filled_command.arguments_line(evaluation.values))

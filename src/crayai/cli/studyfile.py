@@ -1,0 +1,127 @@
+"""A study as people write it: a TOML file, options of the command line, or both."""
+
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
+from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.space.parse import space_from_lines, space_from_table
+
+KEYS: Mapping[str, Mapping[str, str]] = {
+    "study": {
+        "command": "the program, as a shell command; hyperparameters are appended, or stand where @{flag} does",
+        "goal": "minimize or maximize the figure of merit",
+        "fom": "what stands before the figure of merit on standard output",
+        "seed": "decides every random draw; left out: drawn",
+        "repeats": "evaluate each point so often, for a noisy figure of merit; the mean counts",
+        "time_limit_minutes": "of one evaluation",
+        "src_path": "a directory whose entries each evaluation finds in a directory of its own",
+        "keep_output": "keep the output of every evaluation, not only of failed ones and the best",
+    },
+    "strategy": {
+        "name": "genetic, random or grid",
+        "generations": "genetic: rounds",
+        "pop_size": "genetic: individuals per deme",
+        "num_demes": "genetic: subpopulations",
+        "mutation_rate": "genetic: per hyperparameter",
+        "crossover_rate": "genetic: per hyperparameter",
+        "migration_interval": "genetic: generations between migrations",
+        "num_iters": "random: evaluations, the default point included",
+        "grid_size": "grid: points a range",
+        "chunk_size": "grid: points that make one generation in the records",
+    },
+    "launcher": {
+        "name": "local",
+        "slots": "evaluations at once; left out: one a core",
+        "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
+        "cores_per_eval": "bind each evaluation to so many cores",
+    },
+}
+"""Every key of a study file but those of [params], with its meaning."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `crayai run` is to do."""
+
+    study: Study
+    evaluation: EvaluationSettings
+
+
+def read_plan(
+    file: Path | None, options: Mapping[str, Mapping[str, Any]], params: Sequence[str], command: Sequence[str]
+) -> Plan:
+    """Return the plan of a study file, overridden by options.
+
+    Args:
+        file: The study file; None: options alone.
+        options: Values by table and key; None is left out.
+        params: Hyperparameters as lines; they take the place of the file's.
+        command: The words of the command; one word is a shell command. It takes the place of the file's.
+
+    Raises:
+        CrayaiError: A key or value that cannot be, with the nearest known one.
+    """
+    tables = _read(file) if file else {}
+    for table, values in options.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        tables[table] = {**tables.get(table, {}), **given}
+    if command:
+        tables["study"]["command"] = command[0] if len(command) == 1 else shlex.join(command)
+    _check(file, tables)
+    space = space_from_lines(params) if params else space_from_table(tables.get("params", {}))
+    return _plan(tables, space, file)
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"the study file {str(file)!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the study file {str(file)!r} is not TOML: {error}") from error
+
+
+def _check(file: Path | None, tables: Mapping[str, Any]) -> None:
+    where = f"{file}: " if file else ""
+    for table, values in tables.items():
+        if table not in (*KEYS, "params"):
+            raise SettingsError(f"{where}unknown table [{table}]{nearest(table, [*KEYS, 'params'])}")
+        if not isinstance(values, Mapping):
+            raise SettingsError(f"{where}[{table}] must be a table, got {values!r}")
+        for key in values if table in KEYS else []:
+            if key not in KEYS[table]:
+                raise SettingsError(f"{where}unknown key {key!r} in [{table}]{nearest(key, list(KEYS[table]))}")
+    if not str(tables.get("study", {}).get("command", "")).strip():
+        raise SettingsError(f"{where}there is no command: set command in [study], or append it behind --")
+
+
+def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
+    study, launcher = dict(tables["study"]), dict(tables.get("launcher", {}))
+    if (name := launcher.pop("name", "local")) != "local":
+        raise LaunchError(f"launcher {name!r} is not part of this version; use 'local'")
+    source = study.pop("src_path", None)
+    evaluation = EvaluationSettings(
+        time_limit_minutes=study.pop("time_limit_minutes", None),
+        keep_output=study.pop("keep_output", False),
+        source=None if source is None else Path(source).absolute(),
+        gpus=None if (gpus := launcher.pop("gpus", None)) is None else [str(gpu) for gpu in gpus],
+        **launcher,
+    )
+    strategy = _strategy(dict(tables.get("strategy", {})), study.pop("repeats", 1), file)
+    return Plan(Study(space=space, strategy=strategy, **study), evaluation)
+
+
+def _strategy(arguments: dict[str, Any], repeats: int, file: Path | None) -> StrategySettings:
+    name = arguments.pop("name", "genetic")
+    for argument in arguments if name in STRATEGIES else ():
+        if argument not in strategy_arguments(name):
+            owner = next(other for other in STRATEGIES if argument in strategy_arguments(other))
+            where = f"{file}: " if file else ""
+            raise SettingsError(f"{where}{argument} belongs to the strategy {owner!r}, this study uses {name!r}")
+    return StrategySettings(name=name, arguments=arguments, repeats=repeats)
