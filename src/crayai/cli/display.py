@@ -1,7 +1,6 @@
 """What `crayai run` shows while it runs: a live bar on a terminal, plain lines elsewhere."""
 
 import time
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -14,20 +13,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from crayai.hpo.engine.loop import Observer
 from crayai.hpo.engine.search import Search
 from crayai.hpo.records import Event, Launched, Told
 from crayai.hpo.report.words import duration, evaluation_line, improvement
 
 _LINE_SECONDS = 10.0
-
-
-class Display(Protocol):
-    """Watches a search, as `crayai.hpo.engine.loop.Observer` says."""
-
-    def begin(self, search: Search, *, was_resumed: bool) -> None: ...
-    def event(self, event: Event, search: Search) -> None: ...
-    def notice(self, text: str) -> None: ...
-    def end(self, search: Search) -> None: ...
 
 
 class Quiet:
@@ -141,7 +132,7 @@ class Live(Quiet):
         )
 
 
-def choose_display(console: Console, *, quiet: bool) -> Display:
+def choose_display(console: Console, *, quiet: bool) -> Observer:
     """Return what suits the place where the output goes."""
     if quiet:
         return Quiet(console)

@@ -1,8 +1,8 @@
 """``crayai status``, ``best``, ``show`` and ``export``: questions to the log of a study."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import click
 from rich.console import Console
@@ -112,17 +112,16 @@ def show(number: int, directory: Path) -> None:
     default="-",
     help="File; left out: standard output.",
 )
-def export(directory: Path, kind: str, output: click.utils.LazyFile) -> None:
+def export(directory: Path, kind: str, output: TextIO) -> None:
     """Write all evaluations as CSV or JSON."""
     with Reader(StudyDirectory(directory).log) as reader:
         settings = reader.settings()
         study = study_from_settings(settings)
-        file = output if output is not None else sys.stdout
         sign = int(study.loss(1))
         if kind == "csv":
-            export_csv(reader.evaluations(), study.space.flags, sign, file)  # type: ignore[arg-type]  # a text file
+            export_csv(reader.evaluations(), study.space.flags, sign, output)
         else:
-            export_json(reader.evaluations(), settings, sign, file)  # type: ignore[arg-type]  # a text file
+            export_json(reader.evaluations(), settings, sign, output)
 
 
 def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvaluation]:

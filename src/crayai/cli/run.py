@@ -35,8 +35,8 @@ _EPILOG = "\b\nKeys of a study file, each also an option:\n" + "\n".join(
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each key of a study file."""
-    for table, keys in reversed(KEYS.items()):
-        for key in reversed(keys):
+    for table, keys in reversed(list(KEYS.items())):
+        for key in reversed(list(keys)):
             if key == "command":
                 continue
             name = {"strategy": "strategy", "launcher": "launcher"}[table] if key == "name" else key
@@ -61,7 +61,7 @@ def _gpus(_context: click.Context, _option: click.Parameter, value: str | None) 
 @click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("run"), show_default=True,
               help="Directory of the study; a study that is there is gone on with.")  # fmt: skip
 @click.option("--param", "params", multiple=True, metavar="LINE",
-              help="A hyperparameter, such as '--lr=1e-5..1e-1 log' or '--act=relu|tanh'; may be repeated.")  # fmt: skip
+              help="A hyperparameter, such as '--lr=1e-5..1e-1 log' or '--act=relu|tanh'; repeatable.")  # fmt: skip
 @click.option("--extend", is_flag=True, help="Take a raised budget (generations, num_iters) for the study there.")
 @click.option("--dry-run", is_flag=True, help="Print the first commands and run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but what matters.")
@@ -75,7 +75,7 @@ def run(
     quiet: bool,
     **keys: Any,
 ) -> None:
-    """Start the study of a file or of options, or go on with it.
+    r"""Start the study of a file or of options, or go on with it.
 
     \b
     crayai run study.toml --dir DIR

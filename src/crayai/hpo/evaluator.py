@@ -107,9 +107,8 @@ class Evaluator:
             known = ", ".join(["local", *_WORKLOAD_MANAGERS])
             raise SettingsError(f"workload_manager must be one of {known}, got {self.workload_manager!r}")
         if self.nodes < self.nodes_per_eval or self.nodes_per_eval < 1:
-            raise SettingsError(
-                f"nodes_per_eval must be between 1 and nodes, got nodes={self.nodes} nodes_per_eval={self.nodes_per_eval}"
-            )
+            got = f"nodes={self.nodes} nodes_per_eval={self.nodes_per_eval}"
+            raise SettingsError(f"nodes_per_eval must be between 1 and nodes, got {got}")
         if self.checkpoint:
             raise SettingsError("checkpoint: population based training is not part of this version; leave it out")
         if self.launcher == "urika" and shutil.which("run_training") is None:

@@ -91,14 +91,8 @@ class Optimizer:
         except ImportError:
             raise SettingsError("to_dataframe needs pandas: pip install 'crayai[pandas]'") from None
         rows = [
-            {
-                "number": e.number,
-                "generation": e.generation,
-                "deme": e.deme,
-                "fom": e.fom,
-                "failure": e.failure,
-                **e.values,
-            }
+            {"number": e.number, "generation": e.generation, "deme": e.deme, "fom": e.fom, "failure": e.failure}
+            | dict(e.values)
             for e in self.evaluations
         ]
         return pd.DataFrame(rows)

@@ -14,7 +14,6 @@ from crayai.hpo.engine.resume import open_study
 from crayai.hpo.engine.search import Search as _Search
 from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import Goal, StrategySettings, Study, with_seed
-from crayai.hpo.errors import SettingsError
 from crayai.hpo.params import Params
 from crayai.hpo.records import Asked, Cause, Completed, Evaluation, Failed, Outcome, Values
 from crayai.hpo.store.base import MemoryLog

@@ -69,7 +69,7 @@ class Verbose:
 
     @staticmethod
     def _copy(path: str) -> None:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 sys.stdout.write(line)
         sys.stdout.flush()

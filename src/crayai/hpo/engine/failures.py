@@ -14,17 +14,27 @@ FIRST_FAILURES = 5
 
 def outcome_of(status: Exited | NotStarted | Gone, task: Task, study: Study) -> Outcome:
     """Return the loss if the program ended well and printed a finite figure of merit, else the cause."""
+    return _failure(status, task) or _printed(task, study)
+
+
+def _failure(status: Exited | NotStarted | Gone, task: Task) -> Failed | None:
+    """Return how the program failed; None: it ended well."""
     match status:
         case NotStarted(reason):
             return Failed(Cause.NOT_STARTED, reason)
         case Gone(reason):
             return Failed(Cause.LOST, reason)
         case Exited(_, at_time_limit=True):
-            return Failed(Cause.TIME_LIMIT, f"ended after {task.time_limit_seconds:g} s")
+            return Failed(Cause.TIME_LIMIT, f"ended after {task.time_limit_seconds or 0:g} s")
         case Exited(code) if code < 0:
             return Failed(Cause.SIGNAL, _signal_name(-code))
         case Exited(code) if code > 0:
             return Failed(Cause.EXIT_CODE, str(code))
+    return None
+
+
+def _printed(task: Task, study: Study) -> Outcome:
+    """Return what a program that ended well printed."""
     fom = last_fom(task.stdout, study.fom)
     if fom is None:
         return Failed(Cause.NO_FOM, f"no line with {study.fom!r} and a number on standard output")

@@ -3,6 +3,7 @@
 import os
 import re
 from functools import lru_cache
+from pathlib import Path
 
 _CHUNK = 1 << 16
 _OVERLAP = 1 << 10
@@ -42,7 +43,7 @@ def last_fom(output: str, marker: str) -> float | None:
 def tail(file: str, lines: int = 15) -> str:
     """Return the last `lines` of a file as text; empty where there is none."""
     try:
-        with open(file, "rb") as stream:
+        with Path(file).open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _CHUNK))
             text = stream.read().decode(errors="replace")
     except FileNotFoundError:

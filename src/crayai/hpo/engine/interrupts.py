@@ -31,7 +31,10 @@ class Interrupts:
             signal.signal(signal.SIGINT, before)
 
     def wait(self, seen: int, action: Callable[[], None]) -> None:
-        """Do `action`, which may be broken off at any point, unless more than `seen` requests came; end with the next."""
+        """Do `action` until it ends or a request comes; not at all if more than `seen` came before.
+
+        `action` may be broken off at any point.
+        """
         self._waiting = True
         try:
             try:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from crayai.hpo.engine.streams import Streams
+from crayai.hpo.engine.study import Study
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import (
     Asked,
@@ -14,10 +16,8 @@ from crayai.hpo.records import (
     Suggestion,
     Told,
 )
-from crayai.hpo.strategy.base import Record
-from crayai.hpo.engine.streams import Streams
-from crayai.hpo.engine.study import Study
 from crayai.hpo.store.base import Log
+from crayai.hpo.strategy.base import Record
 
 
 class Search:

@@ -8,9 +8,9 @@ alive, jobs that it was given may still end.
 From the driver it gets, each as a length and a marshalled tuple, first ("slots", [(cpus, environment), …]), then
     ("start", tag, argv, environment, directory, output, seconds)     ("withdraw",)
     ("cancel", tags)     ("forget", tags)     ("close",)
-What is to be started waits here for a free slot, so that a slot never waits for the driver.
-and it answers one byte when it is ready, then for each start, likewise, (tag, code, at_time_limit, error);
-neither code nor error means that it was taken back before it started.
+and it answers one byte when it is ready, then for each start, likewise, (tag, code, at_time_limit, error); neither
+code nor error means that it was taken back before it started. What is to be started waits here for a free slot, so
+that a slot never waits for the driver.
 """
 
 import contextlib
@@ -26,21 +26,15 @@ import struct
 import sys
 import time
 from collections import deque, namedtuple
+from collections.abc import Sequence
+from functools import partial
 
 KILL_AFTER_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
-_DEFAULT_SIGNALS = [
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGPIPE,
-    signal.SIGXFSZ,
-    signal.SIGCHLD,
-]
+_DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
 
-
-Start = namedtuple("Start", "tag argv environment directory output seconds")  # noqa: PYI024 - typing takes long to import
+Start = namedtuple("Start", "tag argv environment directory output seconds")  # noqa: PYI024 - typing imports slowly
 
 
 class Job:
@@ -69,6 +63,7 @@ class Keeper:
         self.jobs: dict[int, Job] = {}
         self.unconfirmed: dict[str, tuple[str, int | None, bool, str | None]] = {}
         self.received = bytearray()
+        self.poller = select.poll()
         self.environment = dict(os.environb)
         self.cpus = os.sched_getaffinity(0)
         self.directory = ""
@@ -82,29 +77,26 @@ class Keeper:
         os.set_blocking(wake_end, False)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        poller = select.poll()
-        poller.register(wake, select.POLLIN)
+        self.poller.register(wake, select.POLLIN)
         if self.driver is not None:
-            poller.register(self.driver, select.POLLIN)
+            self.poller.register(self.driver, select.POLLIN)
             self.driver.send(b"!")
         while self.jobs or (self.driver is not None and not self.closing):
-            ready = [file for file, _ in poller.poll(self.milliseconds_to_deadline())]
+            ready = [file for file, _ in self.poller.poll(self.milliseconds_to_deadline())]
             if wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
                 self.reap()
             if self.driver is not None and self.driver.fileno() in ready:
                 self.receive(self.driver)
-                if self.driver is None:
-                    poller.unregister(next(file for file in ready if file != wake))
             self.act_on_deadlines()
         self.end_strangers()
 
-    def send(self, message: tuple[object, ...]) -> None:
+    def send(self, tag: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
         """Tell the driver; a driver that is gone finds the exit records."""
         if self.driver is None:
             return
-        data = marshal.dumps(message)
+        data = marshal.dumps((tag, code, at_time_limit, error))
         try:
             self.driver.sendall(struct.pack("!I", len(data)) + data)
         except OSError:
@@ -124,12 +116,14 @@ class Keeper:
             size = 4 + struct.unpack_from("!I", self.received)[0]
             if len(self.received) < size:
                 return
-            message = marshal.loads(bytes(self.received[4:size]))  # noqa: S302 - from our own driver
+            message = marshal.loads(bytes(self.received[4:size]))
             del self.received[:size]
             getattr(self, "do_" + message[0])(*message[1:])
 
     def lose_driver(self) -> None:
         """Write down what the driver may not have taken in; from now on every end is written down."""
+        if self.driver is not None:
+            self.poller.unregister(self.driver)
         self.driver = None
         for end in self.unconfirmed.values():
             self.write_exit_record(*end)
@@ -180,15 +174,15 @@ class Keeper:
             if cpus:
                 os.sched_setaffinity(0, self.cpus)
 
-    def spawn(self, argv: list[str], environment: dict[bytes, bytes], files: list[tuple[object, ...]]) -> int:
+    def spawn(self, argv: list[str], environment: dict[bytes, bytes], files: Sequence[tuple[object, ...]]) -> int:
         """Return the process; a script without ``#!`` is the shell's, as in a shell."""
-        settings = {"file_actions": files, "setpgroup": 0, "setsigmask": (), "setsigdef": _DEFAULT_SIGNALS}
+        spawn = partial(os.posix_spawnp, file_actions=files, setpgroup=0, setsigmask=(), setsigdef=_DEFAULT_SIGNALS)
         try:
-            return os.posix_spawnp(argv[0], argv, environment, **settings)
+            return spawn(argv[0], argv, environment)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            return os.posix_spawnp("/bin/sh", ["/bin/sh", *argv], environment, **settings)
+            return spawn("/bin/sh", ["/bin/sh", *argv], environment)
 
     def do_withdraw(self, tags: list[str] | None = None) -> None:
         """Take back what has not started: these, or all."""
@@ -260,7 +254,7 @@ class Keeper:
     def ended(self, tag: str, output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
         """Tell the driver, or the one after it."""
         self.unconfirmed[tag] = (output, code, at_time_limit, error)
-        self.send((tag, code, at_time_limit, error))
+        self.send(tag, code, at_time_limit, error)
         if self.driver is None:
             self.write_exit_record(output, code, at_time_limit, error)
 

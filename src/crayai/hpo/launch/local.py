@@ -15,10 +15,11 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch.gpus import share_gpus
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.gpus import share_gpus
 
 _LOOK_SECONDS = 0.1
 _AHEAD = 1
@@ -48,7 +49,7 @@ class LocalLauncher:
             (cores[slot] if cores else None, {"CUDA_VISIBLE_DEVICES": shares[slot]} if shares else {})
             for slot in range(slots)
         ]
-        self._ends: dict[JobStatus] = {}
+        self._ends: dict[str, JobStatus] = {}
         self._adopted: dict[str, Task] = {}
         self._confirmed: list[str] = []
         self._received = bytearray()
@@ -72,7 +73,7 @@ class LocalLauncher:
         self._adopted[task.tag] = task
         return True
 
-    def poll(self, tags: Collection[str]) -> Mapping[JobStatus]:
+    def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
         """Return the ends that were told or left behind."""
         self._receive()
         for tag in self._adopted.keys() & set(tags):
@@ -118,7 +119,7 @@ class LocalLauncher:
         self._keeper = self._socket = None
 
     def _send(self, *message: object) -> None:
-        messages = [("forget", self._confirmed), message] if self._confirmed else [message]
+        messages: list[Any] = [("forget", self._confirmed), message] if self._confirmed else [message]
         data = b"".join(_LENGTH.pack(len(text)) + text for text in map(marshal.dumps, messages))
         connection = self._socket or self._start_keeper()
         try:
@@ -168,7 +169,7 @@ class LocalLauncher:
         """Return whether keepers of earlier drivers live; names of the dead are removed."""
         own = None if self._keeper is None else str(self._keeper.pid)
         names = [path for path in self._keepers.glob("*") if path.name.split(".")[-2] != own]
-        dead = [path for path in names if not is_alive(path)]
+        dead = [path for path in names if not _is_alive(path)]
         for path in dead:
             path.unlink(missing_ok=True)
         return len(dead) < len(names)
@@ -206,7 +207,7 @@ def keeper_name(pid: int) -> str:
     return "" if is_dead else f"{socket.gethostname()}.{boot}.{pid}.{stat[19]}"
 
 
-def is_alive(path: Path) -> bool:
+def _is_alive(path: Path) -> bool:
     """Return whether the keeper that put up this name lives.
 
     Raises:
@@ -242,6 +243,6 @@ def _share_cores(slots: int, cores_per_slot: int | None) -> list[list[int]]:
     cores = sorted(os.sched_getaffinity(0))
     if slots * cores_per_slot > len(cores):
         raise LaunchError(
-            f"{slots} slots of {cores_per_slot} cores need {slots * cores_per_slot} cores, this machine grants {len(cores)}"
+            f"{slots} slots of {cores_per_slot} cores are more than the {len(cores)} cores that this machine grants"
         )
     return [cores[i * cores_per_slot : (i + 1) * cores_per_slot] for i in range(slots)]

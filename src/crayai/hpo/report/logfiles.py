@@ -83,7 +83,7 @@ class LogFiles:
             self._generation += 1
 
     def _write_generation(self, history: History, numbers: range, losses: Sequence[float]) -> None:
-        self._best = min(self._best, min(zip(losses, numbers, strict=True)))
+        self._best = min(self._best, *zip(losses, numbers, strict=True))
         finite = [loss for loss in losses if math.isfinite(loss)]
         average = math.fsum(finite) / len(finite) if finite else math.nan
         line = [

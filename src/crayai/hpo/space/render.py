@@ -25,9 +25,7 @@ _PLACEHOLDER = re.compile(rf"@\{{([^{{}}]+)\}}|@({'|'.join(FACTS)})\b")
 _SHELL_SYNTAX = re.compile(r"[|&;<>()$`\\*?\[\]#~!{}\n\r^]")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _SHELL_WORDS = frozenset(
-    ". : [ alias bg break builtin case cd command continue declare do done echo elif else esac eval exec exit export fg"
-    " fi for function getopts hash if in jobs kill let local printf pwd read readonly return select set shift source"
-    " test then time times trap type ulimit umask unalias unset until wait while".split()
+    [".", ":", "[", "alias", "bg", "break", "builtin", "case", "cd", "command", "continue", "declare", "do", "done", "echo", "elif", "else", "esac", "eval", "exec", "exit", "export", "fg", "fi", "for", "function", "getopts", "hash", "if", "in", "jobs", "kill", "let", "local", "printf", "pwd", "read", "readonly", "return", "select", "set", "shift", "source", "test", "then", "time", "times", "trap", "type", "ulimit", "umask", "unalias", "unset", "until", "wait", "while"]
 )
 
 

@@ -23,7 +23,7 @@ _NETWORK = (
 def file_system_of(path: Path) -> str:
     """Return the type of the file system that holds `path`, such as ``ext4``; empty where it cannot be told."""
     try:
-        device = os.stat(path).st_dev
+        device = path.stat().st_dev
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""

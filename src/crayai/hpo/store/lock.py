@@ -40,7 +40,7 @@ class StudyLock:
 def holder(path: Path) -> str:
     """Return who holds the lock, without touching it; empty: nobody on this machine."""
     try:
-        facts = os.stat(path)
+        facts = path.stat()
         locks = Path("/proc/locks").read_text(encoding="ascii")
     except OSError:
         return ""

@@ -105,13 +105,13 @@ class Reader:
             number, generation, deme, parents, values, loss, cause, detail, asked, launched, told, attempt = row
             outcome = None if told is None else outcome_of(loss, cause, detail)
             yield StoredEvaluation(
-                number, generation, deme, tuple(json.loads(parents)), json.loads(values), outcome, asked, launched, told,
-                attempt,
+                number, generation, deme, tuple(json.loads(parents)), json.loads(values),
+                outcome, asked, launched, told, attempt,
             )  # fmt: skip
 
     def _rows(self, query: str, *arguments: int) -> Iterator[tuple[Any, ...]]:
         try:
-            for row in self._connection.execute(query, arguments):  # noqa: UP028 - "yield from" would close the cursor late
+            for row in self._connection.execute(query, arguments):  # noqa: UP028 - it would close the cursor late
                 yield row
         except sqlite3.Error as error:
             raise StoreError(f"{self._path} cannot be read: {error}") from error

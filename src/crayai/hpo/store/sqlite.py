@@ -149,6 +149,7 @@ def _insert(event: Event, order: int, at: float) -> tuple[str, tuple[Any, ...]]:
             return _INSERT_TOLD, (number, order, at, loss, None, None)
         case Told(number, Failed(cause, detail)):
             return _INSERT_TOLD, (number, order, at, None, str(cause), detail)
+    raise StoreError(f"no such event: {event!r}")
 
 
 def _event(row: tuple[Any, ...]) -> Event:
@@ -163,6 +164,6 @@ def _event(row: tuple[Any, ...]) -> Event:
     raise StoreError(f"the log holds an event that cannot be: {row!r}")
 
 
-def outcome_of(loss: float | None, cause: str | None, detail: str | None) -> Outcome:
+def outcome_of(loss: float | None, cause: str, detail: str) -> Outcome:
     """Return the outcome that a row of the table ``told`` says."""
-    return Completed(loss) if loss is not None else Failed(Cause(cause), detail or "")
+    return Completed(loss) if loss is not None else Failed(Cause(cause), detail)
