@@ -76,6 +76,7 @@ def conduct(
             observer.begin(search, was_resumed=opened.was_resumed)
         gpus = visible_gpus() if settings.gpus is None else settings.gpus
         launcher = LocalLauncher(opened.directory.root, settings.capacity, gpus, settings.cores_per_eval)
+        launcher.start()
         limit = settings.time_limit_minutes
         tasks = TaskMaker(
             search=search,

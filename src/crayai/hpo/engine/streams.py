@@ -1,7 +1,8 @@
 """Random numbers that depend on the study's seed and the evaluation's number, and on nothing else."""
 
+from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -16,17 +17,24 @@ class Streams:
     """
 
     def __init__(self, seed: int) -> None:
-        import numpy as np  # noqa: PLC0415 - a tenth of a second that importing the package should not cost
-
-        self._philox = np.random.Philox(key=seed)
-        self._generator = np.random.Generator(self._philox)
-        self._fresh = self._philox.state
+        self._seed = seed
 
     def of(self, number: int) -> "Generator":
         """Return the random numbers of evaluation `number`, good until the next call."""
         self._fresh["state"]["counter"][:] = (0, 0, 0, number)
-        self._philox.state = self._fresh
+        self._generator.bit_generator.state = self._fresh
         return self._generator
+
+    @cached_property
+    def _generator(self) -> "Generator":
+        import numpy as np  # noqa: PLC0415 - a tenth of a second, not needed before the first ask
+
+        return np.random.Generator(np.random.Philox(key=self._seed))
+
+    @cached_property
+    def _fresh(self) -> Any:
+        """The state of the bit generator before the first draw."""
+        return self._generator.bit_generator.state
 
 
 def program_seed(seed: int, number: int) -> int:

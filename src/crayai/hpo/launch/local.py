@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class LocalLauncher:
         self._received = bytearray()
         self._keeper: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._is_ready = False
 
     @property
     def capacity(self) -> int:
@@ -112,24 +114,16 @@ class LocalLauncher:
         """End the keeper, and with it whatever runs under it."""
         if self._keeper is None or self._socket is None:
             return
-        self._send("close")
+        with suppress(LaunchError):
+            self._send("close")
         self._socket.shutdown(socket.SHUT_WR)
         self._keeper.wait()
         self._socket.close()
         self._keeper = self._socket = None
+        self._is_ready = False
 
-    def _send(self, *message: object) -> None:
-        messages: list[Any] = [("forget", self._confirmed), message] if self._confirmed else [message]
-        data = b"".join(_LENGTH.pack(len(text)) + text for text in map(marshal.dumps, messages))
-        connection = self._socket or self._start_keeper()
-        try:
-            connection.sendall(data)
-        except OSError as error:
-            raise LaunchError(f"the keeper of the evaluations has died: {error}") from error
-        self._confirmed = []
-
-    def _start_keeper(self) -> socket.socket:
-        """Start the keeper; it has put up its name before it gets the first task."""
+    def start(self) -> socket.socket:
+        """Start the keeper, which otherwise starts with the first task; it is ready some time later."""
         self._keepers.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket, theirs = socket.socketpair()
         program = Path(__file__).with_name("keeper.py")
@@ -140,15 +134,31 @@ class LocalLauncher:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        if not self._socket.recv(1):
-            raise LaunchError(f"the keeper of the evaluations did not start: {sys.executable} {program}")
-        self._socket.setblocking(False)
-        self._send("slots", self._slots)
         return self._socket
+
+    def _send(self, *message: object) -> None:
+        messages: list[Any] = [("forget", self._confirmed), message] if self._confirmed else [message]
+        connection = self._socket or self.start()
+        if not self._is_ready:
+            self._await_keeper(connection)
+            messages.insert(0, ("slots", self._slots))
+        data = b"".join(_LENGTH.pack(len(text)) + text for text in map(marshal.dumps, messages))
+        try:
+            connection.sendall(data)
+        except OSError as error:
+            raise LaunchError(f"the keeper of the evaluations has died: {error}") from error
+        self._confirmed = []
+
+    def _await_keeper(self, connection: socket.socket) -> None:
+        """Wait until the keeper has put up its name, which it does before it takes its first task."""
+        if not connection.recv(1):
+            raise LaunchError(f"the keeper of the evaluations did not start: {sys.executable}")
+        connection.setblocking(False)
+        self._is_ready = True
 
     def _receive(self) -> None:
         """Take in the ends that the keeper has told."""
-        if self._socket is None:
+        if self._socket is None or not self._is_ready:
             return
         try:
             data = self._socket.recv(1 << 16)
