@@ -82,8 +82,9 @@ class Lines(Quiet):
 class Live(Quiet):
     """A bar that is redrawn: how far, the best and how much better it is, what runs, what failed, time left."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, slots: int) -> None:
         super().__init__(console)
+        self._slots = slots
         self._progress = Progress(
             SpinnerColumn(),
             BarColumn(),
@@ -121,7 +122,7 @@ class Live(Quiet):
         self._progress.stop()
 
     def _show(self, search: Search) -> None:
-        facts = [standing(search), f"{len(self._under_way)} under way"]
+        facts = [standing(search), f"{min(len(self._under_way), self._slots)} running"]
         if search.failed:
             facts.append(f"[red]{search.failed} failed[/red]")
         self._progress.update(
@@ -132,11 +133,11 @@ class Live(Quiet):
         )
 
 
-def choose_display(console: Console, *, quiet: bool) -> Observer:
+def choose_display(console: Console, *, slots: int, quiet: bool) -> Observer:
     """Return what suits the place where the output goes."""
     if quiet:
         return Quiet(console)
-    return Live(console) if console.is_terminal else Lines(console)
+    return Live(console, slots) if console.is_terminal else Lines(console)
 
 
 def standing(search: Search) -> str:

@@ -86,7 +86,7 @@ def run(
         _print_commands(plan, directory)
         return
     console = Console(stderr=True)
-    display = choose_display(console, quiet=quiet)
+    display = choose_display(console, slots=plan.evaluation.capacity, quiet=quiet)
     search = conduct(plan.study, directory, plan.evaluation, [display], extend=extend)
     if search.is_done:
         _print_result(search)
