@@ -18,12 +18,12 @@ import operator
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Value, Values
 
-_OPERATORS: dict[str, Callable[[object, object], bool]] = {
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<=": operator.le,
@@ -131,8 +131,7 @@ def parse_condition(text: str, flags: Collection[str]) -> Condition:
 
 def _compare(comparison: Comparison, values: Values) -> bool | None:
     left, right = (
-        values.get(side.name) if isinstance(side, Flag) else side
-        for side in (comparison.left, comparison.right)
+        values.get(side.name) if isinstance(side, Flag) else side for side in (comparison.left, comparison.right)
     )
     if left is None or right is None:
         return None
@@ -163,9 +162,7 @@ class _Parser:
         tokens: list[tuple[str, Value]] = []
         rest = self.text.strip()
         while rest:
-            flag = next(
-                (f for f in self.flags if rest.startswith(f) and not re.match(r"[\w-]", rest[len(f) :])), None
-            )
+            flag = next((f for f in self.flags if rest.startswith(f) and not re.match(r"[\w-]", rest[len(f) :])), None)
             if flag is not None:
                 tokens.append(("flag", flag))
                 rest = rest[len(flag) :].lstrip()
@@ -206,9 +203,9 @@ class _Parser:
         if self._accept("word", "not"):
             self._expect("word", "in")
             return Comparison(left, "not in", self._list())
-        if isinstance(left, Flag):
-            return Comparison(left, "==", right=True)
-        self._fail(f"a comparison was expected after {left!r}")
+        if not isinstance(left, Flag):
+            self._fail(f"a comparison was expected after {left!r}")
+        return Comparison(left, "==", right=True)
 
     def _list(self) -> tuple[Value, ...]:
         self._expect("mark", "[")
@@ -247,9 +244,7 @@ class _Parser:
 
     def _expect(self, kind: str, value: str) -> None:
         if not self._accept(kind, value):
-            self._fail(
-                f"{value!r} was expected" + (f" before {self._peek()!r}" if self._peek() is not None else "")
-            )
+            self._fail(f"{value!r} was expected" + (f" before {self._peek()!r}" if self._peek() is not None else ""))
 
     def _fail(self, problem: str) -> NoReturn:
         raise SpaceError(f"the condition {self.text!r} cannot be read: {problem}")

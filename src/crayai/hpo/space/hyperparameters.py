@@ -1,8 +1,8 @@
 """The kinds of hyperparameter: a value's place in the unit interval, and back.
 
-A strategy works in the unit cube. Each kind maps the interval [0, 1] onto its values so that equal lengths are
-equally likely: a range of integers or a list of choices is cut into cells of equal size (equal on the log scale
-where the range is log), and a value's place is the middle of its cell.
+A strategy works in the unit cube. Each kind maps the interval [0, 1] onto its values so that equal lengths
+are equally likely: a range of integers or a list of choices is cut into cells of equal size (equal on the log
+scale where the range is log), and a value's place is the middle of its cell.
 """
 
 import math
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Value
@@ -56,6 +56,11 @@ class Hyperparameter(Protocol):
         """Return `points` values at equal distances, both ends included; fewer where there are no more."""
 
 
+def plain(value: Any) -> Any:
+    """Return Python's own number, text or truth for a NumPy scalar; anything else as it is."""
+    return value.item() if hasattr(value, "item") else value
+
+
 def eight_digits(value: float) -> float:
     """Return `value` as it reads back from ``%.8g``, the precision that programs receive."""
     return float(f"{value:.8g}")
@@ -94,7 +99,8 @@ class Float:
     pass_as: PassAs = "flag=value"
 
     def __post_init__(self) -> None:
-        _check_common(self.flag, self.pass_as)
+        _check_common(self.flag, self.pass_as, self.when)
+        _make_plain(self, "low", "high", "step", "default")
         _check_range(self.flag, self.low, self.high, log=self.log, step=self.step)
         for name in ("low", "high", "step"):
             if (number := getattr(self, name)) is not None:
@@ -145,7 +151,7 @@ class Float:
             return [self.value(0.5)]
         if self.size is not None and self.size <= points:
             return [self.value(_middle(cell, self.size)) for cell in range(self.size)]
-        return [self.value(i / (points - 1)) for i in range(points)]
+        return list(dict.fromkeys(self.value(i / (points - 1)) for i in range(points)))
 
     def _inside(self, value: float) -> float:
         return min(max(eight_digits(value), self.low), self.high)
@@ -176,7 +182,8 @@ class Int:
     pass_as: PassAs = "flag=value"
 
     def __post_init__(self) -> None:
-        _check_common(self.flag, self.pass_as)
+        _check_common(self.flag, self.pass_as, self.when)
+        _make_plain(self, "low", "high", "step", "default")
         for name in ("low", "high", "step", "default"):
             number = getattr(self, name)
             if number is None and name == "default":
@@ -209,7 +216,7 @@ class Int:
         """Return the middle of the cell of `value`."""
         number = min(max(_number(self.flag, value), self.low), self.high)
         if not self.log:
-            return _middle(round((number - self.low) / self.step), self.size)
+            return _middle(min(round((number - self.low) / self.step), self.size - 1), self.size)
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return (math.log(number) - low) / (high - low)
 
@@ -224,7 +231,7 @@ class Int:
             numbers = [round(self.low * (self.high / self.low) ** share) for share in shares]
         else:
             numbers = [self.low + round(share * (self.size - 1)) * self.step for share in shares]
-        return list(dict.fromkeys(numbers))
+        return list(dict.fromkeys(min(number, self.high) for number in numbers))
 
 
 @dataclass(frozen=True)
@@ -237,7 +244,8 @@ class Choice:
         flag: The name, as on the command line.
         choices: At least two different values.
         default: Where the search starts; None: drawn at random.
-        ordered: Whether neighbours in the list are similar; None: true of three or more rising or falling numbers.
+        ordered: Whether neighbours in the list are similar; None: true of three or more rising or falling
+            numbers.
         when: A condition on other hyperparameters.
         pass_as: How a value reaches the program; None: ``switch`` for booleans, else ``flag=value``.
     """
@@ -251,15 +259,14 @@ class Choice:
     _cell_of: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "choices", tuple(self.choices))
+        object.__setattr__(self, "choices", _checked_choices(self.flag, self.choices))
+        _make_plain(self, "default")
         booleans = all(isinstance(choice, bool) for choice in self.choices)
         if self.pass_as is None:
             object.__setattr__(self, "pass_as", "switch" if booleans and self.choices else "flag=value")
-        _check_common(self.flag, self.pass_as)
-        if self.pass_as == "switch" and not booleans:
-            raise SpaceError(
-                f"{self.flag}: only booleans can be passed as a switch, got {list(self.choices)!r}"
-            )
+        _check_common(self.flag, self.pass_as, self.when, booleans=booleans)
+        if self.ordered is not None:
+            _check_truth(self.flag, "ordered", self.ordered)
         cell_of = {as_text(choice): cell for cell, choice in enumerate(self.choices)}
         if len(self.choices) < 2:  # noqa: PLR2004 - one choice is no choice
             raise SpaceError(
@@ -271,9 +278,7 @@ class Choice:
         object.__setattr__(self, "_cell_of", cell_of)
         if self.default is not None and as_text(self.default) not in cell_of:
             shown = [as_text(choice) for choice in self.choices[:6]]
-            _warn_outside(
-                self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else "")
-            )
+            _warn_outside(self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else ""))
 
     @property
     def size(self) -> int:
@@ -323,9 +328,12 @@ class Constant:
     pass_as: PassAs = None  # type: ignore[assignment]  # set below, so that readers see no None
 
     def __post_init__(self) -> None:
+        _make_plain(self, "constant")
+        boolean = isinstance(self.constant, bool)
         if self.pass_as is None:
-            object.__setattr__(self, "pass_as", "switch" if isinstance(self.constant, bool) else "flag=value")
-        _check_common(self.flag, self.pass_as)
+            object.__setattr__(self, "pass_as", "switch" if boolean else "flag=value")
+        _check_common(self.flag, self.pass_as, self.when, booleans=boolean)
+        _check_values(self.flag, (self.constant,))
 
     @property
     def default(self) -> Value:
@@ -370,27 +378,49 @@ def _distance(choice: Value, value: Value) -> float:
 
 
 def _number(flag: str, value: Value) -> float:
-    if isinstance(value, str):
+    if not isinstance(value, int | float):
         raise SpaceError(f"{flag}: a number is needed, got {value!r}")
     return value
 
 
-def _check_common(flag: str, pass_as: str) -> None:
+def _make_plain(hyperparameter: Hyperparameter, *names: str) -> None:
+    for name in names:
+        object.__setattr__(hyperparameter, name, plain(getattr(hyperparameter, name)))
+
+
+def _checked_choices(flag: str, choices: Any) -> tuple[Value, ...]:
+    if isinstance(choices, str) or not hasattr(choices, "__iter__"):
+        raise SpaceError(f"{flag}: choices must be a list of values, got {choices!r}")
+    values = tuple(plain(choice) for choice in choices)
+    _check_values(flag, values)
+    return values
+
+
+def _check_values(flag: str, values: Sequence[Any]) -> None:
+    for value in values:
+        if not isinstance(value, bool | int | float | str):
+            raise SpaceError(f"{flag}: a value must be text, a number, true or false, got {value!r}")
+
+
+def _check_common(flag: Any, pass_as: str, when: Any, *, booleans: bool = False) -> None:
     if not isinstance(flag, str) or not flag.strip():
         raise SpaceError(f"a hyperparameter needs a flag, such as '--lr', got {flag!r}")
+    if when is not None and not isinstance(when, str):
+        raise SpaceError(f"{flag}: the condition 'when' must be text, such as \"--layers > 1\", got {when!r}")
+    if pass_as == "switch" and not booleans:
+        raise SpaceError(f"{flag}: only booleans can be passed as a switch")
     if pass_as not in get_args(PassAs):
         known = ", ".join(repr(way) for way in get_args(PassAs))
         raise SpaceError(f"{flag}: pass_as must be one of {known}, got {pass_as!r}")
     if pass_as == "environment" and not flag.isidentifier():
-        raise SpaceError(
-            f"{flag}: an environment variable needs a name of letters, digits and underscores, such as 'LR'"
-        )
+        raise SpaceError(f"{flag}: an environment variable needs a name of letters, digits and underscores, such as LR")
 
 
 def _check_range(flag: str, low: float, high: float, *, log: bool, step: float | None) -> None:
-    for name, bound in (("low", low), ("high", high)):
-        if not isinstance(bound, int | float) or isinstance(bound, bool) or not math.isfinite(bound):
-            raise SpaceError(f"{flag}: {name} must be a finite number, got {bound!r}")
+    for name, number in (("low", low), ("high", high), ("step", 1 if step is None else step)):
+        if not _is_finite(number):
+            raise SpaceError(f"{flag}: {name} must be a finite number, got {number!r}")
+    _check_truth(flag, "log", log)
     if not low < high:
         problem = "the range is empty" if low == high else "the range is inverted"
         raise SpaceError(f"{flag}: low must be below high, got low={low!r} high={high!r}: {problem}")
@@ -399,6 +429,15 @@ def _check_range(flag: str, low: float, high: float, *, log: bool, step: float |
     if step is not None and (log or not 0 < step <= high - low):
         rule = "a log range takes no step" if log else f"step must be above 0 and at most {high - low!r}"
         raise SpaceError(f"{flag}: {rule}, got step={step!r}")
+
+
+def _check_truth(flag: str, name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise SpaceError(f"{flag}: {name} must be true or false, got {value!r}")
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
 
 
 def _warn_outside(flag: str, default: Value, domain: str) -> None:

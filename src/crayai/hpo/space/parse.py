@@ -6,7 +6,8 @@ A line of text is ``FLAG=DOMAIN [OPTION …] [when CONDITION]``::
     --activation=relu|tanh default=relu        --nesterov=on|off       --epochs=5
     --momentum=0.0..0.99 when --optimizer == 'sgd'
 
-A range of two whole numbers is whole. Text that is not plain stands in JSON's double quotes, or in single quotes.
+A range of two whole numbers is whole. Text that is not plain stands in JSON's double quotes, or in single
+quotes.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any, cast
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Value
-from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Hyperparameter, Int
+from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Hyperparameter, Int, plain
 from crayai.hpo.space.space import Space
 
 _KINDS = (Float, Int, Choice, Constant)
@@ -30,7 +31,7 @@ _OPTION = re.compile(rf"([a-z_]+)(?:=({_QUOTED}|\S+))?(?:\s+|$)")
 _WORDS: dict[str, Value] = {"on": True, "true": True, "off": False, "false": False}
 
 
-def space_from_entries(entries: Sequence[Any]) -> Space:
+def space_from_entries(entries: Any) -> Space:
     """Read Cray's list of ``[flag, default, range or list]``, where hyperparameter objects may stand too.
 
     Raises:
@@ -41,12 +42,14 @@ def space_from_entries(entries: Sequence[Any]) -> Space:
     return Space([entry if isinstance(entry, _KINDS) else _from_entry(entry) for entry in entries])
 
 
-def space_from_table(table: Mapping[str, Any]) -> Space:
+def space_from_table(table: Any) -> Space:
     """Read the table ``[params]`` of a study file.
 
     Raises:
         SpaceError: With the flag, the key and the nearest known key.
     """
+    if not isinstance(table, Mapping):
+        raise SpaceError(f"the hyperparameters must be a table with a key for each flag, got {table!r}")
     return Space([_from_table(flag, spec) for flag, spec in table.items()])
 
 
@@ -72,6 +75,8 @@ def from_line(line: str) -> Hyperparameter:
     if len(items) > 1:
         return _build(flag, Choice, {"choices": [_item(line, item) for item in items], **options})
     bounds = items[0].split("..") if items[0][0] not in "\"'" else []
+    if len(bounds) > 2:  # noqa: PLR2004 - low and high
+        raise SpaceError(f"the hyperparameter {line!r} cannot be read: a range is low..high, got {items[0]!r}")
     if len(bounds) == 2:  # noqa: PLR2004 - low and high
         low, high = (_bound(line, bound) for bound in bounds)
         return _range(flag, low, high, options)
@@ -88,23 +93,17 @@ def as_line(hyperparameter: Hyperparameter) -> str:
         case Constant():
             domain = _written(hyperparameter.constant)
         case _:
-            raise SpaceError(
-                f"{hyperparameter.flag}: a {type(hyperparameter).__name__} cannot be written as a line"
-            )
-    plain = type(hyperparameter)(**_domain_of(hyperparameter))
+            raise SpaceError(f"{hyperparameter.flag}: a {type(hyperparameter).__name__} cannot be written as a line")
+    bare = type(hyperparameter)(**_domain_of(hyperparameter))
     options = [
         name if value is True else f"{name}={_written(value)}"
         for name in ("log", "step", "default", "ordered", "pass_as")
-        if (value := getattr(hyperparameter, name, None)) != getattr(plain, name, None)
+        if (value := getattr(hyperparameter, name, None)) != getattr(bare, name, None)
         and not (name == "default" and isinstance(hyperparameter, Constant))
         and value is not None
     ]
     when = [] if hyperparameter.when is None else [f"when {hyperparameter.when}"]
-    flag = (
-        hyperparameter.flag
-        if re.fullmatch(r"[^\s=\"']+", hyperparameter.flag)
-        else json.dumps(hyperparameter.flag)
-    )
+    flag = hyperparameter.flag if re.fullmatch(r"[^\s=\"']+", hyperparameter.flag) else json.dumps(hyperparameter.flag)
     return " ".join([f"{flag}={domain}", *options, *when])
 
 
@@ -117,13 +116,14 @@ def _from_entry(entry: Any) -> Hyperparameter:
     parts = list(entry) if isinstance(entry, list | tuple) else []
     if len(parts) not in (2, 3) or not isinstance(parts[0], str):
         raise SpaceError(
-            f"the entry {entry!r} cannot be read: it needs [flag, default, (low, high)] or [flag, default, [v1, v2, …]], "
-            "the default being optional"
+            f"the entry {entry!r} cannot be read: it needs [flag, default, (low, high)] or "
+            "[flag, default, [v1, v2, …]], the default being optional"
         )
-    flag, default, domain = parts[0], _plain(parts[1]) if len(parts) == 3 else None, parts[-1]  # noqa: PLR2004
+    flag, domain = parts[0], parts[-1]
+    default = plain(parts[1]) if len(parts) > 2 else None  # noqa: PLR2004 - between flag and domain
     if not hasattr(domain, "__iter__") or isinstance(domain, str):
         raise SpaceError(f"{flag}: a range (low, high) or a list of values is needed, got {domain!r}")
-    values = [_plain(value) for value in domain]
+    values = [plain(value) for value in domain]
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if not (isinstance(domain, tuple) and len(values) == 2 and numbers):  # noqa: PLR2004 - low and high
         return _build(flag, Choice, {"choices": values, "default": default, "pass_as": "flag=value"})
@@ -152,8 +152,8 @@ def _from_table(flag: str, spec: Any) -> Hyperparameter:
 
 def _range(flag: str, low: Any, high: Any, options: dict[str, Any]) -> Hyperparameter:
     """Build an `Int` if all numbers are whole, else a `Float`."""
-    numbers = [low, high, options.get("default") or 0, options.get("step") or 1]
-    whole = all(isinstance(number, int) for number in numbers)
+    numbers = (low, high, options.get("default"), options.get("step"))
+    whole = all(number is None or isinstance(number, int) for number in numbers)
     return _build(flag, Int if whole else Float, {"low": low, "high": high, **options})
 
 
@@ -174,11 +174,6 @@ def _refuse_unknown(flag: str, options: Mapping[str, Any], known: Sequence[str])
             raise SpaceError(f"{flag}: unknown key {name!r}; {hint}")
 
 
-def _plain(value: Any) -> Any:
-    """Return Python's own number for a NumPy scalar."""
-    return value.item() if hasattr(value, "item") else value
-
-
 def _domain(line: str, text: str) -> tuple[list[str], str]:
     """Split the domain at the bars; return its items as written, and the rest of the line."""
     items: list[str] = []
@@ -190,9 +185,7 @@ def _domain(line: str, text: str) -> tuple[list[str], str]:
             break
         end += 1
     if not items or text[end - 1 : end] == "|" or (text[end:] and not text[end].isspace()):
-        raise SpaceError(
-            f"the hyperparameter {line!r} cannot be read: its domain needs low..high, a|b|c or a constant"
-        )
+        raise SpaceError(f"the hyperparameter {line!r} cannot be read: its domain needs low..high, a|b|c or a constant")
     return items, text[end:].strip()
 
 
@@ -202,9 +195,7 @@ def _options(line: str, text: str) -> dict[str, Any]:
     while end < len(text):
         match = _OPTION.match(text, end)
         if match is None:
-            raise SpaceError(
-                f"the hyperparameter {line!r} cannot be read: an option was expected at {text[end:]!r}"
-            )
+            raise SpaceError(f"the hyperparameter {line!r} cannot be read: an option was expected at {text[end:]!r}")
         if match[1] == "when":
             return {**options, "when": text[match.end() :].strip()}
         options[match[1]] = True if match[2] is None else _item(line, match[2])
@@ -214,10 +205,8 @@ def _options(line: str, text: str) -> dict[str, Any]:
 
 def _bound(line: str, text: str) -> Value:
     number = _item(line, text) if text else text
-    if isinstance(number, str) or isinstance(number, bool):
-        raise SpaceError(
-            f"the hyperparameter {line!r} cannot be read: a range needs two numbers, got {text!r}"
-        )
+    if isinstance(number, str | bool):
+        raise SpaceError(f"the hyperparameter {line!r} cannot be read: a range needs two numbers, got {text!r}")
     return number
 
 

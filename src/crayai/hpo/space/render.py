@@ -1,9 +1,9 @@
 """From values to what the program receives: command line, environment variables, placeholders.
 
-A command may hold ``@{--lr}`` (the value of that hyperparameter, which is then not appended), ``@evaluation``,
-``@directory`` and ``@seed``. What has no placeholder is appended. A command without shell syntax is split into
-words once and needs no shell; any other is one line for ``/bin/sh``, with every value quoted for the place where
-it stands.
+A command may hold ``@{--lr}`` (the value of that hyperparameter, which is then not appended),
+``@evaluation``, ``@directory`` and ``@seed``. What has no placeholder is appended. A command without shell
+syntax is split into words once and needs no shell; any other is one line for ``/bin/sh``, with every value
+quoted for the place where it stands.
 """
 
 import re
@@ -23,10 +23,14 @@ FACTS = ("evaluation", "directory", "seed")
 _SHELL = ("/bin/sh", "-c")
 _PLACEHOLDER = re.compile(rf"@\{{([^{{}}]+)\}}|@({'|'.join(FACTS)})\b")
 _SHELL_SYNTAX = re.compile(r"[|&;<>()$`\\*?\[\]#~!{}\n\r^]")
+_STAND_IN = "\ue000"  # private use: in no command
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
-_SHELL_WORDS = frozenset(
-    [".", ":", "[", "alias", "bg", "break", "builtin", "case", "cd", "command", "continue", "declare", "do", "done", "echo", "elif", "else", "esac", "eval", "exec", "exit", "export", "fg", "fi", "for", "function", "getopts", "hash", "if", "in", "jobs", "kill", "let", "local", "printf", "pwd", "read", "readonly", "return", "select", "set", "shift", "source", "test", "then", "time", "times", "trap", "type", "ulimit", "umask", "unalias", "unset", "until", "wait", "while"]
+_SHELL_LANGUAGE = (
+    ". : [ alias bg break builtin case cd command continue declare do done echo elif else esac eval exec exit "
+    "export fg fi for function getopts hash if in jobs kill let local printf pwd read readonly return select "
+    "set shift source test then time times trap type ulimit umask unalias unset until wait while"
 )
+_SHELL_WORDS = frozenset(_SHELL_LANGUAGE.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,7 @@ class Rendered:
     def line(self) -> str:
         """The same as a line to paste into a shell."""
         command = self.argv[2] if self.argv[:2] == _SHELL else shlex.join(self.argv)
-        return " ".join(
-            [*(f"{name}={shlex.quote(text)}" for name, text in self.environment.items()), command]
-        )
+        return " ".join([*(f"{name}={shlex.quote(text)}" for name, text in self.environment.items()), command])
 
 
 class Command:
@@ -65,14 +67,8 @@ class Command:
         self._in_place = {name for name, _ in _PLACEHOLDER.findall(self.text) if name and name not in FACTS}
         for name in self._in_place.difference(space.flags):
             near = get_close_matches(name, space.flags, 1)
-            hint = (
-                f"did you mean @{{{near[0]}}}?"
-                if near
-                else "the hyperparameters are " + ", ".join(space.flags)
-            )
-            raise SpaceError(
-                f"the command has the placeholder @{{{name}}}, which is no hyperparameter; {hint}"
-            )
+            hint = f"did you mean @{{{near[0]}}}?" if near else "the hyperparameters are " + ", ".join(space.flags)
+            raise SpaceError(f"the command has the placeholder @{{{name}}}, which is no hyperparameter; {hint}")
         self.needs_directory = "@directory" in self.text or "@{directory}" in self.text
         self.words = plain_words(self.text)
 
@@ -95,8 +91,8 @@ class Command:
         if self.words is None:
             line = " ".join([_fill_line(self.text, texts), *map(shlex.quote, appended)])
             return Rendered((*_SHELL, line), environment)
-        return Rendered((*(_fill(word, texts) for word in self.words), *appended), environment)
-
+        filled = (_fill(word, texts) for word in self.words)
+        return Rendered((*(word for word in filled if word is not None), *appended), environment)
 
     def arguments_line(self, values: Values) -> str:
         """Return the hyperparameters alone, as on a command line."""
@@ -111,8 +107,13 @@ def plain_words(command: str) -> tuple[str, ...] | None:
     """
     if _SHELL_SYNTAX.search(_PLACEHOLDER.sub("", command)):
         return None
+    placeholders = [match[0] for match in _PLACEHOLDER.finditer(command)]
+    following = iter(placeholders)  # a flag with a blank or a quotation mark must not split its placeholder
     try:
-        words = tuple(shlex.split(command))
+        words = tuple(
+            re.sub(_STAND_IN, lambda _: next(following), word)
+            for word in shlex.split(_PLACEHOLDER.sub(_STAND_IN, command))
+        )
     except ValueError as error:
         raise SpaceError(f"the command {command!r} cannot be read: {error}") from None
     if not words or words[0] in _SHELL_WORDS or _ASSIGNMENT.match(words[0]):
@@ -130,10 +131,13 @@ def _words(hyperparameter: Hyperparameter, values: Values, text: str) -> list[st
     return [*flag[:-1], f"{flag[-1]}={text}"]
 
 
-def _fill(word: str, texts: Mapping[str, str]) -> str:
-    """Fill placeholders without quoting; an inactive hyperparameter leaves nothing."""
+def _fill(word: str, texts: Mapping[str, str]) -> str | None:
+    """Fill placeholders without quoting; an inactive hyperparameter leaves nothing, not even an empty word."""
     if "@" not in word:
         return word
+    whole = _PLACEHOLDER.fullmatch(word)
+    if whole is not None:
+        return texts.get(whole[1] or whole[2])
     return _PLACEHOLDER.sub(lambda match: texts.get(match[1] or match[2], ""), word)
 
 
@@ -144,7 +148,8 @@ def _fill_line(line: str, texts: Mapping[str, str]) -> str:
     mark = ""
     for match in _PLACEHOLDER.finditer(line):
         mark = _open_mark(line[end : match.start()], mark)
-        filled += [line[end : match.start()], _quote(texts.get(match[1] or match[2], ""), mark)]
+        text = texts.get(match[1] or match[2])
+        filled += [line[end : match.start()], "" if text is None else _quote(text, mark)]
         end = match.end()
     return "".join([*filled, line[end:]])
 
@@ -167,4 +172,4 @@ def _quote(text: str, mark: str) -> str:
         return text.replace("'", "'\\''")
     if mark == '"':
         return re.sub(r'([\\"$`])', r"\\\1", text)
-    return shlex.quote(text) if text else ""
+    return shlex.quote(text)

@@ -39,13 +39,11 @@ class Space:
             raise SpaceError("the search space is empty: give at least one hyperparameter")
         for flag in self.flags:
             if self.flags.count(flag) > 1:
-                raise SpaceError(
-                    f"{flag}: the flag occurs {self.flags.count(flag)} times; each may occur once"
-                )
+                raise SpaceError(f"{flag}: the flag occurs {self.flags.count(flag)} times; each may occur once")
         self.conditions: dict[str, Condition] = {}
         for h in self.hyperparameters:
             if h.when is not None:
-                self.conditions[h.flag] = self._checked(h.flag, parse_condition(h.when, self.flags))
+                self.conditions[h.flag] = self._checked(h.flag, self._parsed(h.flag, h.when))
         self.order = tuple(self.flags.index(flag) for flag in self._sorted_flags())
         self.searched = tuple(i for i, h in enumerate(self.hyperparameters) if h.size != 1)
 
@@ -61,9 +59,7 @@ class Space:
 
     def values(self, point: Point) -> dict[str, Value]:
         """Return the values of the hyperparameters that are active at `point`."""
-        return self.only_active(
-            [h.value(place) for h, place in zip(self.hyperparameters, point, strict=True)]
-        )
+        return self.only_active([h.value(place) for h, place in zip(self.hyperparameters, point, strict=True)])
 
     def places(self, values: Values) -> tuple[float | None, ...]:
         """Return the place of each value in the unit cube; None where the hyperparameter is inactive."""
@@ -105,6 +101,12 @@ class Space:
             circle = " depends on ".join(reversed(error.args[1]))
             raise SpaceError(f"the conditions run in a circle: {circle}") from None
         return dependent + [flag for flag in self.flags if flag not in dependent]
+
+    def _parsed(self, flag: str, when: str) -> Condition:
+        try:
+            return parse_condition(when, self.flags)
+        except SpaceError as error:
+            raise SpaceError(f"{flag}: {error}") from None
 
     def _checked(self, flag: str, condition: Condition) -> Condition:
         for comparison in comparisons_in(condition):

@@ -88,7 +88,7 @@ class Record:
 
 
 def _key(values: Values) -> int:
-    return hash(tuple(values.items()))
+    return hash(repr(tuple(values.items())))  # the text, because hash(-1) == hash(-2) and True == 1
 
 
 class Strategy(Protocol[S]):

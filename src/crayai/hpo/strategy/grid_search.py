@@ -75,9 +75,7 @@ class GridSearch:
         """Move on in the matrix with each asking but the first."""
         if isinstance(event, Told):
             return replace(state, told=state.told + 1)
-        digits = (
-            state.digits if event.number == 0 or state.digits is None else self.matrix.after(state.digits)
-        )
+        digits = state.digits if event.number == 0 or state.digits is None else self.matrix.after(state.digits)
         return GridState(state.asked + 1, state.told, digits)
 
     def is_done(self, state: GridState) -> bool:

@@ -52,9 +52,7 @@ def spread_point(first: Genes, number: int, rng: "Generator") -> tuple[float, ..
     quasirandom sequences"). Where `first` has no place the result is random.
     """
     start = completed(first, rng)
-    return tuple(
-        (place + number * ratio) % 1.0 for place, ratio in zip(start, _ratios(len(first)), strict=True)
-    )
+    return tuple((place + number * ratio) % 1.0 for place, ratio in zip(start, _ratios(len(first)), strict=True))
 
 
 def tournament(
@@ -84,20 +82,32 @@ def completed(genes: Genes, rng: "Generator") -> tuple[float, ...]:
 def mutated(place: float, hyperparameter: Hyperparameter, step: float, rng: "Generator") -> float:
     """Return another place: near by where there is an order, anywhere else where there is none.
 
-    An ordered finite hyperparameter moves by one cell at least; `step` is the standard deviation of the rest.
+    `step` is the standard deviation of the move; one that leaves the value as it is becomes the least that does not.
     """
     size = hyperparameter.size
-    if size is None:
-        return reflected(place + step * rng.standard_normal())
-    cell = min(int(place * size), size - 1)
-    if not hyperparameter.is_ordered:
+    if size is not None and not hyperparameter.is_ordered:
+        cell = min(int(place * size), size - 1)
         return ((cell + 1 + int(rng.random() * (size - 1))) % size + 0.5) / size
-    move = max(1.0, abs(step * size * rng.standard_normal()))
-    up = rng.random() < 0.5  # noqa: PLR2004 - a fair coin
-    if not 0 <= cell + (move if up else -move) < size:
-        up = not up
-    target = cell + int(move) * (1 if up else -1)
-    return (min(max(target, 0), size - 1) + 0.5) / size
+    move = step * float(rng.standard_normal())
+    moved = reflected(place + move)
+    if size is None or hyperparameter.value(moved) != hyperparameter.value(place):
+        return moved
+    return neighbour(place, hyperparameter, size, up=move > 0)
+
+
+def neighbour(place: float, hyperparameter: Hyperparameter, size: int, *, up: bool) -> float:
+    """Return a place of the next value above or below; of the other side where there is none."""
+    here = hyperparameter.value(place)
+    for sign in (1, -1) if up else (-1, 1):
+        distance = 0.25 / size
+        while 0 <= place + sign * distance <= 1:
+            if hyperparameter.value(place + sign * distance) != here:
+                return place + sign * distance
+            distance *= 1.25
+        end = 1.0 if sign > 0 else 0.0
+        if hyperparameter.value(end) != here:
+            return end
+    return place
 
 
 def reflected(place: float) -> float:
@@ -106,9 +116,7 @@ def reflected(place: float) -> float:
     return 2.0 - place if place > 1.0 else place
 
 
-def survivors(
-    population: Sequence[Individual], newcomers: Sequence[Individual], size: int
-) -> tuple[Individual, ...]:
+def survivors(population: Sequence[Individual], newcomers: Sequence[Individual], size: int) -> tuple[Individual, ...]:
     """Return the best `size` of both: what was good is kept and not evaluated again (mu + lambda selection)."""
     return tuple(sorted({*population, *newcomers})[:size])
 
@@ -137,6 +145,10 @@ def unasked(space: Space, history: History, draw: Callable[[int], Values], rng: 
         if not history.was_asked(values):
             return values
     if space.size is None or space.size > _WALK_LIMIT:
+        for _ in range(_TRIES):  # `draw` may be stuck in one corner of a space that is far from exhausted
+            if not history.was_asked(values):
+                break
+            values = space.values(uniform_point(space, rng))
         return values
     matrix = space.grid(max(size for h in space.hyperparameters if (size := h.size) is not None))
     free = [digits for digits in matrix if not history.was_asked(matrix.values(digits))]

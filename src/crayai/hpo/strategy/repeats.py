@@ -110,4 +110,8 @@ def mean_outcome(outcomes: list[Outcome]) -> Outcome:
     failed = next((outcome for outcome in outcomes if isinstance(outcome, Failed)), None)
     if failed is not None:
         return failed
-    return Completed(math.fsum(o.loss for o in outcomes if isinstance(o, Completed)) / len(outcomes))
+    losses = [outcome.loss for outcome in outcomes if isinstance(outcome, Completed)]
+    try:
+        return Completed(math.fsum(losses) / len(losses))
+    except OverflowError:  # huge losses: divided first, they lose a digit, but not their mean
+        return Completed(math.fsum(loss / len(losses) for loss in losses))
