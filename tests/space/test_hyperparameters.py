@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crayai.hpo.errors import SpaceError
-from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Int, as_text, eight_digits
+from crayai.hpo.space.base import as_text, eight_digits
+from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Int
 
 places = st.floats(0, 1)
 numbers = st.floats(-1e100, 1e100)

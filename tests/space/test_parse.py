@@ -9,7 +9,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from crayai.hpo.errors import SpaceError
-from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Int, as_text
+from crayai.hpo.space.base import as_text
+from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Int
 from crayai.hpo.space.parse import (
     as_line,
     from_line,

@@ -6,72 +6,26 @@ scale where the range is log), and a value's place is the middle of its cell.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, Protocol, get_args
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Value
-
-PassAs = Literal["flag=value", "flag value", "switch", "environment"]
-"""How a value reaches the program; ``switch`` is a boolean whose flag is there or not."""
-
-
-class Hyperparameter(Protocol):
-    """A named quantity that the program takes."""
-
-    @property
-    def flag(self) -> str:
-        """The name, as on the command line."""
-
-    @property
-    def default(self) -> Value | None:
-        """Where the search starts; None: drawn at random."""
-
-    @property
-    def when(self) -> str | None:
-        """The condition under which the program takes it; None: always."""
-
-    @property
-    def pass_as(self) -> PassAs:
-        """How a value reaches the program."""
-
-    @property
-    def size(self) -> int | None:
-        """The number of distinct values; None: a continuum."""
-
-    @property
-    def is_ordered(self) -> bool:
-        """Whether neighbouring places hold similar values."""
-
-    def value(self, place: float) -> Value:
-        """Return the value at `place` in [0, 1]."""
-
-    def place(self, value: Value) -> float:
-        """Return the place of `value`; one outside the domain has the place of the nearest inside."""
-
-    def grid(self, points: int) -> list[Value]:
-        """Return `points` values at equal distances, both ends included; fewer where there are no more."""
-
-
-def plain(value: Any) -> Any:
-    """Return Python's own number, text or truth for a NumPy scalar; anything else as it is."""
-    return value.item() if hasattr(value, "item") else value
-
-
-def eight_digits(value: float) -> float:
-    """Return `value` as it reads back from ``%.8g``, the precision that programs receive."""
-    return float(f"{value:.8g}")
-
-
-def as_text(value: Value) -> str:
-    """Return `value` as the program receives it: ``%.8g`` for a float, unless that would change it."""
-    if isinstance(value, float):
-        short = f"{value:.8g}"
-        return short if float(short) == value else repr(value)
-    return str(value)
+from crayai.hpo.space.base import PassAs, as_text, eight_digits
+from crayai.hpo.space.checks import (
+    as_number,
+    cell_at,
+    check_common,
+    check_range,
+    check_truth,
+    check_values,
+    checked_choices,
+    distance,
+    make_plain,
+    middle_of,
+    warn_outside,
+)
 
 
 @dataclass(frozen=True)
@@ -99,19 +53,19 @@ class Float:
     pass_as: PassAs = "flag=value"
 
     def __post_init__(self) -> None:
-        _check_common(self.flag, self.pass_as, self.when)
-        _make_plain(self, "low", "high", "step", "default")
-        _check_range(self.flag, self.low, self.high, log=self.log, step=self.step)
+        check_common(self.flag, self.pass_as, self.when)
+        make_plain(self, "low", "high", "step", "default")
+        check_range(self.flag, self.low, self.high, log=self.log, step=self.step)
         for name in ("low", "high", "step"):
             if (number := getattr(self, name)) is not None:
                 object.__setattr__(self, name, float(number))
         if self.default is None:
             return
-        default = eight_digits(_number(self.flag, self.default))
+        default = eight_digits(as_number(self.flag, self.default))
         if self.low <= self.default <= self.high:
             default = self._inside(default)
         else:
-            _warn_outside(self.flag, self.default, f"{self.low!r}..{self.high!r}")
+            warn_outside(self.flag, self.default, f"{self.low!r}..{self.high!r}")
         object.__setattr__(self, "default", default)
 
     @property
@@ -129,7 +83,7 @@ class Float:
     def value(self, place: float) -> float:
         """Return the value at `place` in [0, 1], with eight significant digits and within the bounds."""
         if self.step is not None:
-            return self._inside(self.low + _cell(place, self.size or 1) * self.step)
+            return self._inside(self.low + cell_at(place, self.size or 1) * self.step)
         if self.log:
             low, high = math.log(self.low), math.log(self.high)
             return self._inside(math.exp(low + place * (high - low)))
@@ -137,10 +91,10 @@ class Float:
 
     def place(self, value: Value) -> float:
         """Return the place of `value` in [0, 1]."""
-        number = min(max(_number(self.flag, value), self.low), self.high)
+        number = min(max(as_number(self.flag, value), self.low), self.high)
         if self.step is not None:
             cell = round((number - self.low) / self.step)
-            return _middle(min(cell, (self.size or 1) - 1), self.size or 1)
+            return middle_of(min(cell, (self.size or 1) - 1), self.size or 1)
         if self.log:
             return math.log(number / self.low) / math.log(self.high / self.low)
         return (number - self.low) / (self.high - self.low)
@@ -150,7 +104,7 @@ class Float:
         if points == 1:
             return [self.value(0.5)]
         if self.size is not None and self.size <= points:
-            return [self.value(_middle(cell, self.size)) for cell in range(self.size)]
+            return [self.value(middle_of(cell, self.size)) for cell in range(self.size)]
         return list(dict.fromkeys(self.value(i / (points - 1)) for i in range(points)))
 
     def _inside(self, value: float) -> float:
@@ -182,8 +136,8 @@ class Int:
     pass_as: PassAs = "flag=value"
 
     def __post_init__(self) -> None:
-        _check_common(self.flag, self.pass_as, self.when)
-        _make_plain(self, "low", "high", "step", "default")
+        check_common(self.flag, self.pass_as, self.when)
+        make_plain(self, "low", "high", "step", "default")
         for name in ("low", "high", "step", "default"):
             number = getattr(self, name)
             if number is None and name == "default":
@@ -191,9 +145,9 @@ class Int:
             if not isinstance(number, int | float) or isinstance(number, bool) or number != number // 1:
                 raise SpaceError(f"{self.flag}: {name} of a whole-number range must be whole, got {number!r}")
             object.__setattr__(self, name, int(number))
-        _check_range(self.flag, self.low, self.high, log=self.log, step=None if self.step == 1 else self.step)
+        check_range(self.flag, self.low, self.high, log=self.log, step=None if self.step == 1 else self.step)
         if self.default is not None and not self.low <= self.default <= self.high:
-            _warn_outside(self.flag, self.default, f"{self.low}..{self.high}")
+            warn_outside(self.flag, self.default, f"{self.low}..{self.high}")
 
     @property
     def size(self) -> int:
@@ -208,15 +162,15 @@ class Int:
     def value(self, place: float) -> int:
         """Return the whole number whose cell holds `place`."""
         if not self.log:
-            return self.low + _cell(place, self.size) * self.step
+            return self.low + cell_at(place, self.size) * self.step
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return min(max(round(math.exp(low + place * (high - low))), self.low), self.high)
 
     def place(self, value: Value) -> float:
         """Return the middle of the cell of `value`."""
-        number = min(max(_number(self.flag, value), self.low), self.high)
+        number = min(max(as_number(self.flag, value), self.low), self.high)
         if not self.log:
-            return _middle(min(round((number - self.low) / self.step), self.size - 1), self.size)
+            return middle_of(min(round((number - self.low) / self.step), self.size - 1), self.size)
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return (math.log(number) - low) / (high - low)
 
@@ -259,14 +213,14 @@ class Choice:
     _cell_of: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "choices", _checked_choices(self.flag, self.choices))
-        _make_plain(self, "default")
+        object.__setattr__(self, "choices", checked_choices(self.flag, self.choices))
+        make_plain(self, "default")
         booleans = all(isinstance(choice, bool) for choice in self.choices)
         if self.pass_as is None:
             object.__setattr__(self, "pass_as", "switch" if booleans and self.choices else "flag=value")
-        _check_common(self.flag, self.pass_as, self.when, booleans=booleans)
+        check_common(self.flag, self.pass_as, self.when, booleans=booleans)
         if self.ordered is not None:
-            _check_truth(self.flag, "ordered", self.ordered)
+            check_truth(self.flag, "ordered", self.ordered)
         cell_of = {as_text(choice): cell for cell, choice in enumerate(self.choices)}
         if len(self.choices) < 2:  # noqa: PLR2004 - one choice is no choice
             raise SpaceError(
@@ -278,7 +232,7 @@ class Choice:
         object.__setattr__(self, "_cell_of", cell_of)
         if self.default is not None and as_text(self.default) not in cell_of:
             shown = [as_text(choice) for choice in self.choices[:6]]
-            _warn_outside(self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else ""))
+            warn_outside(self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else ""))
 
     @property
     def size(self) -> int:
@@ -297,14 +251,14 @@ class Choice:
 
     def value(self, place: float) -> Value:
         """Return the choice whose cell holds `place`."""
-        return self.choices[_cell(place, self.size)]
+        return self.choices[cell_at(place, self.size)]
 
     def place(self, value: Value) -> float:
         """Return the middle of the cell of `value`, of the nearest number, or of the first choice."""
         cell = self._cell_of.get(as_text(value))
         if cell is None:
-            cell = min(range(self.size), key=lambda i: _distance(self.choices[i], value))
-        return _middle(cell, self.size)
+            cell = min(range(self.size), key=lambda i: distance(self.choices[i], value))
+        return middle_of(cell, self.size)
 
     def grid(self, points: int) -> list[Value]:  # noqa: ARG002 - choices are taken in full
         """Return all choices."""
@@ -328,12 +282,12 @@ class Constant:
     pass_as: PassAs = None  # type: ignore[assignment]  # set below, so that readers see no None
 
     def __post_init__(self) -> None:
-        _make_plain(self, "constant")
+        make_plain(self, "constant")
         boolean = isinstance(self.constant, bool)
         if self.pass_as is None:
             object.__setattr__(self, "pass_as", "switch" if boolean else "flag=value")
-        _check_common(self.flag, self.pass_as, self.when, booleans=boolean)
-        _check_values(self.flag, (self.constant,))
+        check_common(self.flag, self.pass_as, self.when, booleans=boolean)
+        check_values(self.flag, (self.constant,))
 
     @property
     def default(self) -> Value:
@@ -361,87 +315,3 @@ class Constant:
     def grid(self, points: int) -> list[Value]:  # noqa: ARG002 - there is one value
         """Return the value."""
         return [self.constant]
-
-
-def _cell(place: float, cells: int) -> int:
-    return min(int(place * cells), cells - 1)
-
-
-def _middle(cell: int, cells: int) -> float:
-    return (cell + 0.5) / cells
-
-
-def _distance(choice: Value, value: Value) -> float:
-    if isinstance(choice, str) or isinstance(value, str):
-        return math.inf
-    return abs(choice - value)
-
-
-def _number(flag: str, value: Value) -> float:
-    if not isinstance(value, int | float):
-        raise SpaceError(f"{flag}: a number is needed, got {value!r}")
-    return value
-
-
-def _make_plain(hyperparameter: Hyperparameter, *names: str) -> None:
-    for name in names:
-        object.__setattr__(hyperparameter, name, plain(getattr(hyperparameter, name)))
-
-
-def _checked_choices(flag: str, choices: Any) -> tuple[Value, ...]:
-    if isinstance(choices, str) or not hasattr(choices, "__iter__"):
-        raise SpaceError(f"{flag}: choices must be a list of values, got {choices!r}")
-    values = tuple(plain(choice) for choice in choices)
-    _check_values(flag, values)
-    return values
-
-
-def _check_values(flag: str, values: Sequence[Any]) -> None:
-    for value in values:
-        if not isinstance(value, bool | int | float | str):
-            raise SpaceError(f"{flag}: a value must be text, a number, true or false, got {value!r}")
-
-
-def _check_common(flag: Any, pass_as: str, when: Any, *, booleans: bool = False) -> None:
-    if not isinstance(flag, str) or not flag.strip():
-        raise SpaceError(f"a hyperparameter needs a flag, such as '--lr', got {flag!r}")
-    if when is not None and not isinstance(when, str):
-        raise SpaceError(f"{flag}: the condition 'when' must be text, such as \"--layers > 1\", got {when!r}")
-    if pass_as == "switch" and not booleans:
-        raise SpaceError(f"{flag}: only booleans can be passed as a switch")
-    if pass_as not in get_args(PassAs):
-        known = ", ".join(repr(way) for way in get_args(PassAs))
-        raise SpaceError(f"{flag}: pass_as must be one of {known}, got {pass_as!r}")
-    if pass_as == "environment" and not flag.isidentifier():
-        raise SpaceError(f"{flag}: an environment variable needs a name of letters, digits and underscores, such as LR")
-
-
-def _check_range(flag: str, low: float, high: float, *, log: bool, step: float | None) -> None:
-    for name, number in (("low", low), ("high", high), ("step", 1 if step is None else step)):
-        if not _is_finite(number):
-            raise SpaceError(f"{flag}: {name} must be a finite number, got {number!r}")
-    _check_truth(flag, "log", log)
-    if not low < high:
-        problem = "the range is empty" if low == high else "the range is inverted"
-        raise SpaceError(f"{flag}: low must be below high, got low={low!r} high={high!r}: {problem}")
-    if log and low <= 0:
-        raise SpaceError(f"{flag}: a log range needs low > 0, got low={low!r}")
-    if step is not None and (log or not 0 < step <= high - low):
-        rule = "a log range takes no step" if log else f"step must be above 0 and at most {high - low!r}"
-        raise SpaceError(f"{flag}: {rule}, got step={step!r}")
-
-
-def _check_truth(flag: str, name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise SpaceError(f"{flag}: {name} must be true or false, got {value!r}")
-
-
-def _is_finite(number: Any) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-
-
-def _warn_outside(flag: str, default: Value, domain: str) -> None:
-    warnings.warn(
-        f"{flag}: the default {default!r} is outside {domain}; the search starts from it and then stays inside",
-        stacklevel=4,
-    )

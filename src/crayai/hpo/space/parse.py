@@ -19,7 +19,8 @@ from typing import Any, cast
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Value
-from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Hyperparameter, Int, plain
+from crayai.hpo.space.base import Hyperparameter, plain
+from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Int
 from crayai.hpo.space.space import Space
 
 _KINDS = (Float, Int, Choice, Constant)

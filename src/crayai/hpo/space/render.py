@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Values
-from crayai.hpo.space.hyperparameters import Hyperparameter, as_text
+from crayai.hpo.space.base import Hyperparameter, as_text
 from crayai.hpo.space.space import Space
 
 FACTS = ("evaluation", "directory", "seed")

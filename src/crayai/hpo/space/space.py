@@ -8,6 +8,7 @@ from math import prod
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Value, Values
+from crayai.hpo.space.base import Hyperparameter
 from crayai.hpo.space.conditions import (
     Comparison,
     Condition,
@@ -17,7 +18,7 @@ from crayai.hpo.space.conditions import (
     holds,
     parse_condition,
 )
-from crayai.hpo.space.hyperparameters import Choice, Hyperparameter
+from crayai.hpo.space.hyperparameters import Choice
 
 Point = Sequence[float]
 """A place in the unit cube: a coordinate in [0, 1] for every hyperparameter, in the order of the space."""
