@@ -35,7 +35,7 @@ class Quiet:
 
     def notice(self, text: str) -> None:
         """Print `text`."""
-        self._console.print(Text(f"crayai: {text}"))
+        self._console.print(Text(f"crayai: {text}"), soft_wrap=True)
 
     def end(self, search: Search) -> None:
         """Show nothing."""

@@ -34,13 +34,11 @@ def main() -> None:
     """Run the command line; errors of this package end in one message and a documented exit code."""
     errors = Console(stderr=True)
     try:
-        cli(standalone_mode=False)
+        sys.exit(cli(standalone_mode=False))
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except CrayaiError as error:
         errors.print(Text(f"crayai: {error}"), soft_wrap=True)

@@ -100,7 +100,7 @@ def _plan(words: tuple[str, ...], params: tuple[str, ...], keys: dict[str, Any])
     for target, value in keys.items():
         table, key = target.split("__")
         options[table][key] = value
-    has_file = bool(words) and not params and words[0].endswith(".toml")
+    has_file = bool(words) and words[0].endswith(".toml")
     if not has_file and not params:
         raise click.UsageError("give a study file (STUDY.toml), or hyperparameters (--param) and a command behind --")
     file = Path(words[0]) if has_file else None
@@ -124,5 +124,6 @@ def _print_result(search: Search) -> None:
         click.echo("no evaluation has completed", err=True)
         return
     evaluation = search.evaluation(search.best)
-    click.echo(f"Best: {evaluation.fom:.8g} (evaluation {evaluation.number}, {standing(search).partition(', ')[2]})")
+    facts = [f"evaluation {evaluation.number}", *standing(search).split(", ")[1:]]
+    click.echo(f"Best: {evaluation.fom:.8g} ({', '.join(facts)})")
     click.echo(search.study.filled_command.arguments_line(evaluation.values))

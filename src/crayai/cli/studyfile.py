@@ -44,6 +44,13 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 }
 """Every key of a study file but those of [params], with its meaning."""
 
+_KINDS: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(("command", "goal", "fom", "src_path", "name"), (str, "text")),
+    "keep_output": (bool, "true or false"),
+    "gpus": (list, "a list"),
+}
+"""What TOML must give for the keys that nobody else checks."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,12 +75,15 @@ def read_plan(
         CrayaiError: A key or value that cannot be, with the nearest known one.
     """
     tables = _read(file) if file else {}
+    _check(file, tables)
     for table, values in options.items():
         given = {key: value for key, value in values.items() if value is not None}
         tables[table] = {**tables.get(table, {}), **given}
     if command:
         tables["study"]["command"] = command[0] if len(command) == 1 else shlex.join(command)
-    _check(file, tables)
+    if not tables["study"].get("command", "").strip():
+        where = f"{file}: " if file else ""
+        raise SettingsError(f"{where}there is no command: set command in [study], or append it behind --")
     space = space_from_lines(params) if params else space_from_table(tables.get("params", {}))
     return _plan(tables, space, file)
 
@@ -97,8 +107,9 @@ def _check(file: Path | None, tables: Mapping[str, Any]) -> None:
         for key in values if table in KEYS else []:
             if key not in KEYS[table]:
                 raise SettingsError(f"{where}unknown key {key!r} in [{table}]{nearest(key, list(KEYS[table]))}")
-    if not str(tables.get("study", {}).get("command", "")).strip():
-        raise SettingsError(f"{where}there is no command: set command in [study], or append it behind --")
+            kind, name = _KINDS.get(key, (object, ""))
+            if not isinstance(values[key], kind):
+                raise SettingsError(f"{where}{key} in [{table}] must be {name}, got {values[key]!r}")
 
 
 def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:

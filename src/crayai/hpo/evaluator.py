@@ -7,6 +7,7 @@ from pathlib import Path
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.study import Goal
 from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.strategy.base import check_at_least
 
 _LAUNCHERS = ("local", "wlm", "urika")
 _WORKLOAD_MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub"}
@@ -101,12 +102,14 @@ class Evaluator:
         )
 
     def _check(self) -> None:
+        check_at_least(1, nodes=self.nodes, nodes_per_eval=self.nodes_per_eval)
+        check_at_least(1, num_parallel_evals=self.num_parallel_evals)
         if self.launcher not in (None, *_LAUNCHERS):
             raise SettingsError(f"launcher must be one of {', '.join(_LAUNCHERS)}, got {self.launcher!r}")
         if self.workload_manager not in (None, "local", *_WORKLOAD_MANAGERS):
             known = ", ".join(["local", *_WORKLOAD_MANAGERS])
             raise SettingsError(f"workload_manager must be one of {known}, got {self.workload_manager!r}")
-        if self.nodes < self.nodes_per_eval or self.nodes_per_eval < 1:
+        if self.nodes < self.nodes_per_eval:
             got = f"nodes={self.nodes} nodes_per_eval={self.nodes_per_eval}"
             raise SettingsError(f"nodes_per_eval must be between 1 and nodes, got {got}")
         if self.checkpoint:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from crayai.hpo.engine.conduct import conduct
+from crayai.hpo.engine.conduct import check_program, conduct
 from crayai.hpo.engine.loop import Observer
 from crayai.hpo.engine.resume import choose_directory
 from crayai.hpo.engine.search import Search
@@ -54,6 +54,7 @@ class Optimizer:
             fom=self.evaluator.fom,
             goal=self.evaluator.goal,
         )
+        check_program(study, settings.source)  # before an earlier study is moved aside
         directory, moved_to = choose_directory(self.evaluator.run_path, study, resume=resume)
         verbose = Verbose(directory, settings, output=self.evaluator.verbose, lines=self.verbose, moved_to=moved_to)
         self._search = conduct(study, directory, settings, [verbose, *self._observers(study)])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from crayai.hpo.space.hyperparameters import as_text
+from crayai.hpo.space.base import as_text
 from crayai.hpo.space.parse import space_from_entries
 
 

@@ -1,6 +1,7 @@
 """What a script prints: with `verbose` the settings, a line for each evaluation and the best; notices always."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from crayai import __version__
@@ -34,6 +35,7 @@ class Verbose:
 
     def begin(self, search: Search, *, was_resumed: bool) -> None:
         """Print the settings, and whether this is a new study."""
+        self._attempts = dict(search.attempts)
         if self._moved_to is not None:
             self.notice(f"the earlier study is now in {self._moved_to}")
         if was_resumed:
@@ -69,7 +71,7 @@ class Verbose:
 
     @staticmethod
     def _copy(path: str) -> None:
-        with Path(path).open(encoding="utf-8", errors="replace") as file:
+        with suppress(FileNotFoundError), Path(path).open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 sys.stdout.write(line)
         sys.stdout.flush()

@@ -14,6 +14,7 @@ from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.local import LocalLauncher
+from crayai.hpo.strategy.base import check_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,10 @@ class EvaluationSettings:
     keep_output: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("slots", "cores_per_eval", "time_limit_minutes"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or value <= 0):
-                raise SettingsError(f"{name} must be above 0, got {value!r}")
+        check_at_least(1, slots=self.slots, cores_per_eval=self.cores_per_eval)
+        minutes = 1 if self.time_limit_minutes is None else self.time_limit_minutes
+        if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
+            raise SettingsError(f"time_limit_minutes must be above 0, got {minutes!r}")
         if self.source is not None and not self.source.is_dir():
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
 

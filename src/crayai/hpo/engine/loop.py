@@ -90,13 +90,14 @@ class Loop:
         """
         self._waiting = self.search.unfinished()
         self._best_kept = self.search.best
+        self._sweep()
         self._adopt()
         self._ask()
         while self.running or self._can_launch:
             ended = self._collect()
             self._launch()
             for attempt, status in ended:
-                self._judge(attempt, outcome_of(status, attempt.task, self.search.study))
+                self._take(attempt, outcome_of(status, attempt.task, self.search.study))
             self._ask()
             self._obey_stops()
             if self.running and not self._can_launch:
@@ -105,6 +106,14 @@ class Loop:
         if self._held and not self.interrupts.count:
             self._give_up()
         return self.search.is_done
+
+    def _sweep(self) -> None:
+        """Remove what an earlier driver had no time to remove."""
+        for number, path in self.tasks.directory.all_outputs():
+            outcome = self.search.record.outcome(number)
+            is_spare = isinstance(outcome, Completed) and number != self.search.best and not self.keep_output
+            if is_spare or (outcome is not None and path.suffix == ".exit"):
+                path.unlink(missing_ok=True)
 
     def _adopt(self) -> None:
         """Take over what an earlier driver launched and nobody knows the end of."""
@@ -125,17 +134,32 @@ class Loop:
             self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_WAIT_SECONDS))
 
     def _collect(self) -> list[tuple[Running, Ended]]:
-        """Return what is over; what we took back or ended has no outcome, and waits for the next time."""
+        """Return what is over; what we took back has no outcome, and waits for the next time."""
         ended: list[tuple[Running, Ended]] = []
         for tag, status in self.launcher.poll(self.running.keys()).items():
             if isinstance(status, Alive):
                 continue
             attempt = self.running.pop(tag)
-            if isinstance(status, Withdrawn) or self._stops_obeyed > 1:
-                self._waiting.insert(0, attempt.asked)
+            if isinstance(status, Withdrawn):
+                self._again(attempt)
             else:
                 ended.append((attempt, status))
         return ended
+
+    def _take(self, attempt: Running, outcome: Completed | Failed) -> None:
+        """Judge an outcome; what failed because we ended it, or because there was no room, is to run again."""
+        if isinstance(outcome, Failed) and self._stops_obeyed > 1:
+            self._again(attempt)
+        elif isinstance(outcome, Failed) and not self.tasks.directory.has_room():
+            self._await_room("no room for files, so an evaluation failed; it will run again")
+            self._again(attempt)
+        else:
+            self._judge(attempt, outcome)
+
+    def _again(self, attempt: Running) -> None:
+        """Have an evaluation launched anew, before others."""
+        self.launcher.forget([attempt.task.tag])
+        self._waiting.insert(0, attempt.asked)
 
     def _judge(self, attempt: Running, outcome: Completed | Failed) -> None:
         """Tell an outcome; failures before the first success are held back, for the program may be at fault."""
@@ -180,21 +204,24 @@ class Loop:
 
     def _commit(self) -> None:
         """Make the turn durable; a full disk is waited for."""
-        said = False
         while True:
             try:
                 self.search.commit()
-                break
             except StoreFull as error:
                 if self.interrupts.count > 1:
                     raise
-                if not said:
-                    self._notice(f"paused: {error}; going on by itself when there is room")
-                said = True
-                self.sleep(_PAUSE_SECONDS)
-        if said:
-            self._notice("going on: there is room again")
+                self._await_room(str(error))
+            else:
+                break
         self._tidy()
+
+    def _await_room(self, reason: str) -> None:
+        """Pause until there is room for files, or a stop is asked for."""
+        self._notice(f"paused: {reason}; going on by itself when there is room")
+        self.sleep(_PAUSE_SECONDS)
+        while not self.tasks.directory.has_room() and not self.interrupts.count:
+            self.sleep(_PAUSE_SECONDS)
+        self._notice("going on: there is room again" if not self.interrupts.count else "stopping, without room")
 
     def _tidy(self) -> None:
         """Let go of what is on record: the launcher's memory, and output but that of failed ones and of the best."""

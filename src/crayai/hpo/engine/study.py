@@ -82,7 +82,9 @@ class Study:
     def __post_init__(self) -> None:
         if self.goal not in get_args(Goal):
             raise SettingsError(f"goal must be 'minimize' or 'maximize', got {self.goal!r}")
-        if not self.fom.strip():
+        if not isinstance(self.command, str):
+            raise SettingsError(f"the command must be text, a shell command, got {self.command!r}")
+        if not isinstance(self.fom, str) or not self.fom.strip():
             raise SettingsError(f"fom must be the text that stands before the figure of merit, got {self.fom!r}")
         if self.seed is not None and (not isinstance(self.seed, int) or self.seed < 0):
             raise SettingsError(f"seed must be a whole number of at least 0, got {self.seed!r}")

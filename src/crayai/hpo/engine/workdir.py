@@ -1,6 +1,9 @@
 """Where the files of a study are; nothing else knows their names."""
 
+import errno
 from pathlib import Path
+
+_ROOM_BYTES = 1 << 16
 
 
 class StudyDirectory:
@@ -31,6 +34,21 @@ class StudyDirectory:
     def outputs(self, number: int) -> list[Path]:
         """Return the kept files of the attempts at one evaluation, the latest attempt last."""
         return sorted(Path(self._outputs).glob(f"{number}.*"), key=lambda path: int(path.name.split(".")[1]))
+
+    def all_outputs(self) -> list[tuple[int, Path]]:
+        """Return every file of every attempt, with the number of the evaluation."""
+        return [(int(path.name.split(".")[0]), path) for path in Path(self._outputs).glob("[0-9]*.*")]
+
+    def has_room(self) -> bool:
+        """Return whether files can grow here; a try, for no number knows of quotas."""
+        probe = Path(self._outputs, "room")
+        try:
+            probe.write_bytes(bytes(_ROOM_BYTES))
+        except OSError as error:
+            return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+        finally:
+            probe.unlink(missing_ok=True)
+        return True
 
     def evaluation(self, number: int) -> str:
         """Return the directory of one evaluation, which is there only where one is needed."""

@@ -90,7 +90,7 @@ class Keeper:
             if self.driver is not None and self.driver.fileno() in ready:
                 self.receive(self.driver)
             self.act_on_deadlines()
-        self.end_strangers()
+        self.end_all_strangers()
 
     def send(self, tag: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
         """Tell the driver; a driver that is gone finds the exit records."""
@@ -258,9 +258,10 @@ class Keeper:
         if self.driver is None:
             self.write_exit_record(output, code, at_time_limit, error)
 
-    @staticmethod
-    def write_exit_record(output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
-        """Write the end beside the output, whole or not at all."""
+    def write_exit_record(self, output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
+        """Write the end beside the output, whole or not at all; what a close has ended has no outcome."""
+        if self.closing:
+            return
         text = f"code {code}" + (" time limit" if at_time_limit else "")
         if code is None:
             text = "withdrawn" if error is None else f"error {error}"
@@ -277,6 +278,14 @@ class Keeper:
                     with contextlib.suppress(OSError):
                         os.kill(victim, signal.SIGKILL)
 
+    def end_all_strangers(self) -> None:
+        """Kill until none is left, for the death of one may hand us others; what withstands is left."""
+        give_up = time.monotonic() + KILL_AFTER_SECONDS
+        while children() and time.monotonic() < give_up:
+            self.end_strangers()
+            self.reap()
+            time.sleep(0.005)
+
 
 def ended_child() -> int | None:
     """Return a child that has ended, and leave it as it is; None: there is none."""
@@ -288,13 +297,13 @@ def ended_child() -> int | None:
 
 
 def children(pid: int | str = "self") -> list[int]:
-    """Return the processes whose parent is `pid`."""
-    try:
-        task = os.listdir(f"/proc/{pid}/task")[0]
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
-            return [int(child) for child in file.read().split()]
-    except OSError:
-        return []
+    """Return the processes whose parent is `pid`, whichever of its threads started them."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found
 
 
 def descendants(pid: int) -> list[int]:

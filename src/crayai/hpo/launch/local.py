@@ -24,6 +24,7 @@ from crayai.hpo.launch.gpus import share_gpus
 
 _LOOK_SECONDS = 0.1
 _AHEAD = 1
+_PASSES = 10
 _LENGTH = struct.Struct("!I")
 
 
@@ -88,7 +89,7 @@ class LocalLauncher:
         """Sleep until the keeper speaks; adopted jobs are looked after now and then."""
         if self._adopted:
             seconds = min(seconds, _LOOK_SECONDS)
-        select.select([self._socket] if self._socket else [], [], [], seconds)
+        select.select([self._socket] if self._socket and self._is_ready else [], [], [], seconds)
 
     def forget(self, tags: Collection[str]) -> None:
         """Let the keeper forget, and remove exit records."""
@@ -144,10 +145,20 @@ class LocalLauncher:
             messages.insert(0, ("slots", self._slots))
         data = b"".join(_LENGTH.pack(len(text)) + text for text in map(marshal.dumps, messages))
         try:
-            connection.sendall(data)
+            while data:
+                data = data[self._send_some(connection, data) :]
         except OSError as error:
             raise LaunchError(f"the keeper of the evaluations has died: {error}") from error
         self._confirmed = []
+
+    def _send_some(self, connection: socket.socket, data: bytes) -> int:
+        """Send what the keeper has room for, and listen where it has none: it may be waiting to be heard."""
+        try:
+            return connection.send(data)
+        except BlockingIOError:
+            self._receive()
+            select.select([connection], [connection], [])
+            return 0
 
     def _await_keeper(self, connection: socket.socket) -> None:
         """Wait until the keeper has put up its name, which it does before it takes its first task."""
@@ -237,13 +248,22 @@ def _is_alive(path: Path) -> bool:
 
 def _kill_tagged(tag: str) -> None:
     """Kill every process of mine that was started for the attempt `tag`, wherever it went."""
-    mark = f"CRAYAI_TAG={tag}".encode()
+    for _ in range(_PASSES):  # one that is just being started may be overlooked
+        if not _kill_found(f"CRAYAI_TAG={tag}".encode()):
+            return
+
+
+def _kill_found(mark: bytes) -> bool:
+    """Kill the processes that have `mark` in their environment; return whether there were any."""
+    found = False
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (directory / "environ").read_bytes().split(b"\0"):
                 os.kill(int(directory.name), signal.SIGKILL)
+                found = True
         except OSError:
             continue  # it has ended, or is somebody else's
+    return found
 
 
 def _share_cores(slots: int, cores_per_slot: int | None) -> list[list[int]]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Outcome, Suggestion, Value, Values, loss_of
-from crayai.hpo.space.hyperparameters import as_text
+from crayai.hpo.space.base import as_text
 
 _UNKNOWN = "N/A"
 _SHARPNESS = 10.0
@@ -53,7 +54,11 @@ class LogFiles:
     _best: tuple[float, int] = field(default=(math.inf, -1), init=False)
 
     def begin(self) -> None:
-        """Make the files with their headers, in the place of older ones."""
+        """Make the files with their headers, in the place of older ones.
+
+        Raises:
+            SettingsError: They cannot be written to.
+        """
         columns = [_quoted(flag) for flag in self.flags]
         header = [
             "generation",
@@ -64,11 +69,14 @@ class LogFiles:
             "checkpoint_out",
             *columns,
         ]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(" ".join(header) + "\n", encoding="utf-8")
-        for deme in range(self.num_demes):
-            header = ["generation", "tag", "fitness", "FoM", *columns]
-            self._deme_path(deme).write_text(" ".join(header) + "\n", encoding="utf-8")
+        deme_header = ["generation", "tag", "fitness", "FoM", *columns]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(" ".join(header) + "\n", encoding="utf-8")
+            for deme in range(self.num_demes):
+                self._deme_path(deme).write_text(" ".join(deme_header) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"the log file {self.path} cannot be written to: {error.strerror}") from error
 
     def update(self, history: History) -> None:
         """Write the lines of every generation that is over and not written."""
@@ -83,7 +91,8 @@ class LogFiles:
             self._generation += 1
 
     def _write_generation(self, history: History, numbers: range, losses: Sequence[float]) -> None:
-        self._best = min(self._best, *zip(losses, numbers, strict=True))
+        before = [self._best] if self._generation else []
+        self._best = min([*before, *zip(losses, numbers, strict=True)])
         finite = [loss for loss in losses if math.isfinite(loss)]
         average = math.fsum(finite) / len(finite) if finite else math.nan
         line = [

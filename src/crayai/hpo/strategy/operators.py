@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from crayai.hpo.records import Value
-from crayai.hpo.space.hyperparameters import Hyperparameter
+from crayai.hpo.space.base import Hyperparameter
 from crayai.hpo.space.space import Space
 from crayai.hpo.strategy.base import History
 
