@@ -62,7 +62,7 @@ class Lines(Quiet):
         if not isinstance(event, Told):
             return
         evaluation = search.evaluation(event.number)
-        if evaluation.number == search.best or evaluation.failure:
+        if search.point_of(evaluation.number) == search.best or evaluation.failure:
             self._print(evaluation_line(evaluation, None) + self._remark(search, evaluation.number))
         if time.monotonic() - self._last_line > _LINE_SECONDS:
             self._print(f"{progress_text(search)}, {time_left(search, self._done_before, self._started)}")
@@ -72,7 +72,7 @@ class Lines(Quiet):
         self._print(progress_text(search))
 
     def _remark(self, search: Search, number: int) -> str:
-        return f" - {standing(search)}" if number == search.best else ""
+        return f" - {standing(search)}" if search.point_of(number) == search.best else ""
 
     def _print(self, line: str) -> None:
         self._last_line = time.monotonic()

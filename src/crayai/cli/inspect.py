@@ -12,8 +12,9 @@ from rich.text import Text
 from crayai.hpo.engine.fom import tail
 from crayai.hpo.engine.study import Study, study_from_settings
 from crayai.hpo.engine.tasks import render
+from crayai.hpo.engine.verify import first_difference
 from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.errors import SettingsError
+from crayai.hpo.errors import SettingsError, StoreError
 from crayai.hpo.records import Completed, Failed, Values
 from crayai.hpo.report.export import export_csv, export_json
 from crayai.hpo.report.words import duration, improvement
@@ -34,8 +35,9 @@ def status(directory: Path) -> None:
     """Say how far a study is."""
     paths = StudyDirectory(directory)
     with Reader(paths.log) as reader:
-        study, counts, best = study_from_settings(reader.settings()), reader.counts(), reader.best()
-        first, times, failures = reader.evaluation(0), reader.times(), reader.failures()
+        study, counts = study_from_settings(reader.settings()), reader.counts()
+        best, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
+        times, failures = reader.times(), reader.failures()
     driver = holder(paths.lock)
     total = study.algorithm.evaluations
     ended = counts.completed + counts.failed
@@ -65,7 +67,8 @@ def best(directory: Path) -> None:
     """Print the command line of the best evaluation, ready to paste."""
     paths = StudyDirectory(directory)
     with Reader(paths.log) as reader:
-        study, found, first = study_from_settings(reader.settings()), reader.best(), reader.evaluation(0)
+        study = study_from_settings(reader.settings())
+        found, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
     if found is None:
         raise SettingsError(f"no evaluation in {paths.root} has completed; see crayai status")
     click.echo(_standing(study, found, first), err=True)
@@ -122,6 +125,22 @@ def export(directory: Path, kind: str, output: TextIO) -> None:
             export_csv(reader.evaluations(), study.space.flags, sign, output)
         else:
             export_json(reader.evaluations(), settings, sign, output)
+
+
+@click.command()
+@_directory
+def verify(directory: Path) -> None:
+    """Ask everything anew from the seed, and compare with the log."""
+    with Reader(StudyDirectory(directory).log) as reader:
+        difference = first_difference(study_from_settings(reader.settings()), reader.events())
+    if difference is None:
+        click.echo("the log is what the seed says")
+        return
+    asked = "nothing" if difference.asked is None else _values(difference.asked.values)
+    raise StoreError(
+        f"evaluation {difference.number} is not what the seed says:\n"
+        f"  log:  {_values(difference.recorded.values)}\n  seed: {asked}"
+    )
 
 
 def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvaluation]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from crayai import __version__
-from crayai.cli.inspect import best, export, show, status
+from crayai.cli.inspect import best, export, show, status, verify
 from crayai.cli.run import run
 from crayai.hpo.errors import CrayaiError, StudyFailed
 
@@ -26,7 +26,7 @@ def cli() -> None:
     """Hyperparameter search for any training command."""
 
 
-for command in (run, status, best, show, export):
+for command in (run, status, best, show, export, verify):
     cli.add_command(command)
 
 

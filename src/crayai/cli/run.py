@@ -120,10 +120,10 @@ def _print_commands(plan: Plan, directory: Path) -> None:
 
 def _print_result(search: Search) -> None:
     """Print the best on standard output, ready to paste."""
-    if search.best is None:
+    evaluation = search.best_evaluation
+    if evaluation is None:
         click.echo("no evaluation has completed", err=True)
         return
-    evaluation = search.evaluation(search.best)
     facts = [f"evaluation {evaluation.number}", *standing(search).split(", ")[1:]]
     click.echo(f"Best: {evaluation.fom:.8g} ({', '.join(facts)})")
     click.echo(search.study.filled_command.arguments_line(evaluation.values))

@@ -104,10 +104,10 @@ class Optimizer:
         return self._search
 
     def _best(self) -> Evaluation:
-        search = self._found()
-        if search.best is None:
+        best = self._found().best_evaluation
+        if best is None:
             raise SettingsError("no evaluation has completed")
-        return search.evaluation(search.best)
+        return best
 
 
 def log_path(log_fn: str | Path | None) -> Path | None:

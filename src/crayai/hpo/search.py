@@ -110,7 +110,7 @@ class Search:
     @property
     def best(self) -> Evaluation | None:
         """The best evaluation; None: none has completed."""
-        return None if self._search.best is None else self._search.evaluation(self._search.best)
+        return self._search.best_evaluation
 
     @property
     def evaluations(self) -> list[Evaluation]:

@@ -51,8 +51,7 @@ class Verbose:
             self._attempts[event.number] = event.attempt
         if not isinstance(event, Told) or not self._lines:
             return
-        best = None if search.best is None else search.evaluation(search.best)
-        print(evaluation_line(search.evaluation(event.number), best), flush=True)  # noqa: T201
+        print(evaluation_line(search.evaluation(event.number), search.best_evaluation), flush=True)  # noqa: T201
         attempt = self._attempts.pop(event.number, 1)
         if self._output:
             self._copy(self._directory.output(event.number, attempt) + ".out")
@@ -63,9 +62,9 @@ class Verbose:
 
     def end(self, search: Search) -> None:
         """Print the best."""
-        if not self._lines or search.best is None:
+        best = search.best_evaluation
+        if not self._lines or best is None:
             return
-        best = search.evaluation(search.best)
         words = [f"Best: {best.fom:g}", search.study.filled_command.arguments_line(best.values)]
         print(" ".join(words), flush=True)  # noqa: T201
 

@@ -48,6 +48,13 @@ class EvaluationSettings:
         if self.source is not None and not self.source.is_dir():
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
 
+        cores = len(os.sched_getaffinity(0))
+        if self.capacity * (self.cores_per_eval or 0) > cores:
+            raise SettingsError(
+                f"{self.capacity} evaluations at once with {self.cores_per_eval} cores each need more than the {cores} "
+                "cores that this machine grants"
+            )
+
     @property
     def capacity(self) -> int:
         """How many evaluations run at once."""

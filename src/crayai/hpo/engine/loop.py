@@ -110,7 +110,7 @@ class Loop:
     def _sweep(self) -> None:
         """Remove what an earlier driver had no time to remove."""
         for number, path in self.tasks.directory.all_outputs():
-            outcome = self.search.record.outcome(number)
+            outcome = self.search.record.outcome(number) if number < len(self.search.record) else None
             is_spare = isinstance(outcome, Completed) and number != self.search.best and not self.keep_output
             if is_spare or (outcome is not None and path.suffix == ".exit"):
                 path.unlink(missing_ok=True)
@@ -184,6 +184,7 @@ class Loop:
             StudyFailed: With the first failure.
         """
         self.launcher.cancel(self.running.keys())
+        self.launcher.forget([attempt.task.tag for attempt, _ in self._held])  # they are to run again
         attempt, failed = self._held[0]
         asked = attempt.asked
         line = render(self.search.study, self.tasks.directory, asked.number, asked.suggestion.values).line
@@ -232,7 +233,7 @@ class Loop:
             if self.keep_output or not isinstance(self.search.record.outcome(number), Completed):
                 continue
             paths: Iterable[str | Path] = [attempt.task.stdout, attempt.task.stderr]
-            if number == self.search.best:
+            if self.search.point_of(number) == self.search.best:
                 paths = [] if self._best_kept is None else self.tasks.directory.outputs(self._best_kept)
                 self._best_kept = number
             for path in paths:
@@ -263,15 +264,16 @@ class Loop:
 
     def _obey_stops(self) -> None:
         """Act on the requests to stop: the first asks for patience, the second ends what runs."""
-        if self.interrupts.count == self._stops_obeyed:
+        asked = self.interrupts.count  # one more may come at any point below
+        if asked == self._stops_obeyed:
             return
-        if self.interrupts.count > 1:
+        if asked > 1:
             self._notice(f"ending {len(self.running)} running evaluations")
             self.launcher.cancel(self.running.keys())
         else:
             self.launcher.withdraw()
             self._notice("stopping: running evaluations may finish; Ctrl-C again ends them")
-        self._stops_obeyed = self.interrupts.count
+        self._stops_obeyed = asked
 
     def _announce(self, event: Event) -> None:
         for observer in self.observers:

@@ -1,5 +1,6 @@
 """Ask and tell, on record: a strategy with its state, its history and its log."""
 
+from dataclasses import replace
 from typing import Any
 
 from crayai.hpo.engine.streams import Streams
@@ -18,6 +19,7 @@ from crayai.hpo.records import (
 )
 from crayai.hpo.store.base import Log
 from crayai.hpo.strategy.base import Record
+from crayai.hpo.strategy.repeats import RepeatedHistory
 
 
 class Search:
@@ -30,7 +32,9 @@ class Search:
     Attributes:
         record: Every suggestion with its outcome.
         attempts: How often each unfinished evaluation was launched.
-        best: The number of the completed evaluation with the least loss, the earlier of equals.
+        best: The number of the completed evaluation with the least loss, the earlier of equals; of repeated points
+            the first evaluation, and their mean loss counts.
+        best_loss: Its loss.
         streams: The random numbers of each evaluation.
         failed: How many evaluations have failed.
     """
@@ -42,6 +46,7 @@ class Search:
         self.record = Record()
         self.attempts: dict[int, int] = {}
         self.best: int | None = None
+        self.best_loss: float | None = None
         self.failed = 0
         self.completed = 0
         self.streams = Streams(study.seed)
@@ -56,14 +61,16 @@ class Search:
         return self.study.algorithm.is_done(self._state)
 
     @property
-    def best_loss(self) -> float | None:
-        """The least loss; None: nothing has completed."""
-        return None if self.best is None else self._loss(self.best)
+    def best_evaluation(self) -> Evaluation | None:
+        """The best evaluation, with the mean figure of merit of its repeats; None: nothing has completed."""
+        if self.best is None or self.best_loss is None:
+            return None
+        return replace(self.evaluation(self.best), fom=self.study.loss(self.best_loss))
 
     @property
     def default_loss(self) -> float | None:
-        """The loss of the first evaluation, the default point; None: not completed."""
-        return self._loss(0) if len(self.record) else None
+        """The loss of the default point, the first one; None: not completed."""
+        return self._point_loss(0) if len(self.record) else None
 
     def unfinished(self) -> list[Asked]:
         """Return the evaluations without an outcome."""
@@ -119,14 +126,26 @@ class Search:
             self.attempts.pop(event.number, None)
             self._count(event)
 
+    def point_of(self, number: int) -> int:
+        """Return the number of the first evaluation of the same point: itself, unless points are repeated."""
+        return number - number % self.study.strategy.repeats
+
     def _count(self, told: Told) -> None:
         if isinstance(told.outcome, Failed):
             self.failed += 1
             return
         self.completed += 1
-        if self.best is None or (told.outcome.loss, told.number) < (self._loss(self.best), self.best):
-            self.best = told.number
+        point = self.point_of(told.number)
+        loss = self._point_loss(point)
+        if loss is None:
+            return
+        if self.best is None or self.best_loss is None or (loss, point) < (self.best_loss, self.best):
+            self.best, self.best_loss = point, loss
 
-    def _loss(self, number: int) -> float | None:
-        outcome = self.record.outcome(number)
+    def _point_loss(self, point: int) -> float | None:
+        """Return the mean loss of all repeats of a point; None: one has failed, or is not over."""
+        repeats = self.study.strategy.repeats
+        if point + repeats > len(self.record):
+            return None
+        outcome = RepeatedHistory(self.record, repeats).outcome(point // repeats)
         return outcome.loss if isinstance(outcome, Completed) else None

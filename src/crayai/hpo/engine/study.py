@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.space.parse import as_line, space_from_lines
+from crayai.hpo.space.parse import as_line, from_line, space_from_lines
 from crayai.hpo.space.render import Command
 from crayai.hpo.space.space import Space
 from crayai.hpo.strategy.base import Strategy
@@ -170,7 +170,6 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in settings.items() if name in {"command", "fom", "goal", "seed"}}
     flat.update({f"strategy {name}": value for name, value in settings["strategy"].items()})
     for line in settings["params"]:
-        flag = space_from_lines([line.partition(" when ")[0]]).flags[0]
-        flat[f"params {flag}"] = line
+        flat[f"params {from_line(line).flag}"] = line
     flat["params order"] = [name for name in flat if name.startswith("params ")]
     return flat

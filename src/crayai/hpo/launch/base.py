@@ -76,7 +76,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The job was taken back before it started."""
+    """The job was taken back, before it started or by a cancel: it has no outcome."""
 
 
 JobStatus = Alive | Exited | NotStarted | Gone | Withdrawn

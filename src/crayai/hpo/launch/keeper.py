@@ -2,15 +2,15 @@
 
 It is a program of its own, ``python -I -S keeper.py SOCKET DIRECTORY``, that imports nothing from the package. It
 outlives a driver that is killed: what runs then goes on to its end, and the end is written to an exit record beside
-the output, where the next driver finds it. As long as the file that bears its name stands in DIRECTORY and it is
-alive, jobs that it was given may still end.
+the output, where the next driver finds it. As long as the file that bears its name stands in ``keepers`` below
+DIRECTORY, which is the study's and may be moved, and it is alive, jobs that it was given may still end.
 
 From the driver it gets, each as a length and a marshalled tuple, first ("slots", [(cpus, environment), …]), then
     ("start", tag, argv, environment, directory, output, seconds)     ("withdraw",)
     ("cancel", tags)     ("forget", tags)     ("close",)
 and it answers one byte when it is ready, then for each start, likewise, (tag, code, at_time_limit, error); neither
-code nor error means that it was taken back before it started. What is to be started waits here for a free slot, so
-that a slot never waits for the driver.
+code nor error means that it was taken back, before it started or by a cancel. What is to be started waits here for a
+free slot, so that a slot never waits for the driver.
 """
 
 import contextlib
@@ -55,7 +55,9 @@ class Job:
 class Keeper:
     """The jobs by process, the ends that the driver has not confirmed, and the loop."""
 
-    def __init__(self, driver: socket.socket) -> None:
+    def __init__(self, driver: socket.socket, study: str) -> None:
+        self.study_name = study
+        self.study = os.open(study, os.O_RDONLY | os.O_DIRECTORY)
         self.driver: socket.socket | None = driver
         self.slots: list[tuple[list[int] | None, dict[str, str]]] = []
         self.free: list[int] = []
@@ -249,7 +251,8 @@ class Keeper:
             if job is not None:
                 heapq.heappush(self.free, job.slot)
                 self.fill_slots()
-                self.ended(job.tag, job.output, code, job.at_time_limit, None)
+                was_cancelled = job.is_ending and not job.at_time_limit
+                self.ended(job.tag, job.output, None if was_cancelled else code, job.at_time_limit, None)
 
     def ended(self, tag: str, output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
         """Tell the driver, or the one after it."""
@@ -265,9 +268,14 @@ class Keeper:
         text = f"code {code}" + (" time limit" if at_time_limit else "")
         if code is None:
             text = "withdrawn" if error is None else f"error {error}"
-        with open(output + ".exit~", "w", encoding="utf-8") as file:
+        record = os.path.relpath(output, self.study_name) + ".exit"
+        with open(record + "~", "w", encoding="utf-8", opener=self.opener) as file:
             file.write(text + "\n")
-        os.rename(output + ".exit~", output + ".exit")
+        os.rename(record + "~", record, src_dir_fd=self.study, dst_dir_fd=self.study)
+
+    def opener(self, path: str, flags: int) -> int:
+        """Open a file below the study's directory, wherever that has been moved."""
+        return os.open(path, flags, 0o600, dir_fd=self.study)
 
     def end_strangers(self) -> None:
         """Kill what left its group and was handed to us, unless the attempt that it belongs to still runs."""
@@ -351,13 +359,13 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    name = os.path.join(sys.argv[2], own_name())
-    with open(name, "w", encoding="ascii"):
-        pass
+    keeper = Keeper(driver, sys.argv[2])
+    name = "keepers/" + own_name()
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=keeper.study))
     try:
-        Keeper(driver).run()
+        keeper.run()
     finally:
-        os.unlink(name)
+        os.unlink(name, dir_fd=keeper.study)
 
 
 if __name__ == "__main__":

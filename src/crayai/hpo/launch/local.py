@@ -130,7 +130,7 @@ class LocalLauncher:
         program = Path(__file__).with_name("keeper.py")
         with theirs:
             self._keeper = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-S", program, str(theirs.fileno()), self._keepers.absolute()],
+                [sys.executable, "-I", "-S", program, str(theirs.fileno()), self._keepers.parent.absolute()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,

@@ -3,15 +3,15 @@
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 from crayai.hpo.errors import StoreError
-from crayai.hpo.records import Outcome, Values
-from crayai.hpo.store.sqlite import outcome_of
+from crayai.hpo.records import Completed, Event, Outcome, Values
+from crayai.hpo.store.sqlite import EVENTS, event_of, outcome_of
 
 _COLUMNS = 'number, generation, deme, parents, "values", loss, cause, detail, asked_at, launched_at, told_at, attempt'
 
@@ -83,9 +83,23 @@ class Reader:
         """Return how many evaluations have failed, by cause."""
         return dict(self._rows("SELECT cause, count(*) FROM told WHERE cause IS NOT NULL GROUP BY cause"))
 
-    def best(self) -> StoredEvaluation | None:
-        """Return the completed evaluation with the least loss, the earlier of equals."""
-        return next(self._evaluations("WHERE loss IS NOT NULL ORDER BY loss, number LIMIT 1"), None)
+    def best(self, repeats: int = 1) -> StoredEvaluation | None:
+        """Return the completed evaluation with the least loss, the earlier of equals.
+
+        Of points that are evaluated `repeats` times, the mean counts, and the first evaluation bears it.
+        """
+        return self._point("ORDER BY avg(loss), min(number) LIMIT 1", repeats)
+
+    def default(self, repeats: int = 1) -> StoredEvaluation | None:
+        """Return the default point with its mean loss, if all its evaluations have completed."""
+        return self._point("AND min(number) = 0", repeats)
+
+    def _point(self, rest: str, repeats: int) -> StoredEvaluation | None:
+        query = f"SELECT min(number), avg(loss) FROM told GROUP BY number / ? HAVING count(loss) = ? {rest}"  # noqa: S608 - our own text
+        for number, loss in self._rows(query, repeats, repeats):
+            found = self.evaluation(number)
+            return None if found is None else replace(found, outcome=Completed(loss))
+        return None
 
     def evaluation(self, number: int) -> StoredEvaluation | None:
         """Return one evaluation; None: there is none of that number."""
@@ -94,6 +108,10 @@ class Reader:
     def evaluations(self) -> Iterator[StoredEvaluation]:
         """Return all evaluations by number."""
         return self._evaluations("ORDER BY number")
+
+    def events(self) -> Iterator[Event]:
+        """Return all events in their order."""
+        return map(event_of, self._rows(EVENTS))
 
     def times(self) -> tuple[float, float] | None:
         """Return when the first evaluation was asked for and the last one ended; None: none has ended."""

@@ -47,8 +47,8 @@ _MIGRATIONS = (
 )
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to date; each migration and the record of it are one transaction.
+def check_format(connection: sqlite3.Connection) -> int:
+    """Return the format of the tables; 0: there are none.
 
     Raises:
         StoreError: The database was written by a later version.
@@ -58,5 +58,15 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise StoreError(
             f"the log has format {version}, this version knows formats up to {len(_MIGRATIONS)}: install a later crayai"
         )
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables up to date; each migration and the record of it are one transaction.
+
+    Raises:
+        StoreError: The database was written by a later version.
+    """
+    version = check_format(connection)
     for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,14 +17,14 @@ from typing import Any, Self
 from crayai.hpo.errors import StoreError, StoreFull
 from crayai.hpo.records import Asked, Cause, Completed, Event, Failed, Launched, Outcome, Suggestion, Told
 from crayai.hpo.store.filesystem import is_network
-from crayai.hpo.store.schema import migrate
+from crayai.hpo.store.schema import check_format, migrate
 
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
 
 _INSERT_ASKED = "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_LAUNCHED = "INSERT INTO launched VALUES (?, ?, ?, ?)"
 _INSERT_TOLD = "INSERT INTO told VALUES (?, ?, ?, ?, ?, ?)"
-_EVENTS = """
+EVENTS = """
     SELECT event, 'asked', number, generation, deme, parents, resume_from, "values" FROM asked
     UNION ALL SELECT event, 'launched', number, attempt, NULL, NULL, NULL, NULL FROM launched
     UNION ALL SELECT event, 'told', number, loss, cause, detail, NULL, NULL FROM told
@@ -56,8 +57,9 @@ class SqliteLog:
         path.touch(mode=0o600)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
-            self._in_memory_index = self._set_up(self._connection)
-            self._event: int = self._connection.execute(_LAST_EVENT).fetchone()[0]
+            with _closed_on_error(self._connection):
+                self._in_memory_index = self._set_up(self._connection)
+                self._event: int = self._connection.execute(_LAST_EVENT).fetchone()[0]
         except sqlite3.Error as error:
             raise _store_error(path, error) from error
 
@@ -71,6 +73,7 @@ class SqliteLog:
 
     def _set_up(self, connection: sqlite3.Connection) -> bool:
         """Choose the journal; return whether readers need the shared index of a write-ahead log."""
+        check_format(connection)
         write_ahead = not is_network(self.path)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if write_ahead else 'DELETE'}")
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if write_ahead else 'FULL'}")
@@ -89,8 +92,8 @@ class SqliteLog:
 
     def events(self) -> Iterator[Event]:
         """Return all committed events in their order."""
-        for row in self._connection.execute(_EVENTS):
-            yield _event(row)
+        for row in self._connection.execute(EVENTS):
+            yield event_of(row)
 
     def append(self, event: Event) -> None:
         """Add `event` to the turn."""
@@ -131,6 +134,15 @@ class SqliteLog:
             raise _store_error(self.path, error) from error
 
 
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
         return StoreFull(f"no room to write {path}: {error}")
@@ -152,7 +164,8 @@ def _insert(event: Event, order: int, at: float) -> tuple[str, tuple[Any, ...]]:
     raise StoreError(f"no such event: {event!r}")
 
 
-def _event(row: tuple[Any, ...]) -> Event:
+def event_of(row: tuple[Any, ...]) -> Event:
+    """Return the event that a row of `EVENTS` says."""
     match row:
         case (_, "asked", number, generation, deme, parents, resume_from, values):
             parents = () if parents == "[]" else tuple(json.loads(parents))

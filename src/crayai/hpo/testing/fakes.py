@@ -13,7 +13,7 @@ from crayai.hpo.launch.base import Exited, Gone, JobStatus, NotStarted, Task, Wi
 from crayai.hpo.records import Event
 from crayai.hpo.store.base import MemoryLog
 
-_CANCELLED = -15
+_SIGTERM = -15
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class End:
         seconds: How long it takes in virtual time; None: the launcher draws it; infinite: until it is cancelled.
     """
 
-    status: Exited | NotStarted | Gone = field(default_factory=lambda: Exited(0))
+    status: Exited | NotStarted | Gone | Withdrawn = field(default_factory=lambda: Exited(0))
     stdout: str = ""
     stderr: str = ""
     seconds: float | None = None
@@ -79,7 +79,7 @@ class FakeMachine:
                 continue
             seconds = self._seconds(end)
             if task.time_limit_seconds is not None and seconds > task.time_limit_seconds:
-                end = End(Exited(_CANCELLED, at_time_limit=True), end.stdout, end.stderr)
+                end = End(Exited(_SIGTERM, at_time_limit=True), end.stdout, end.stderr)
                 seconds = task.time_limit_seconds
             self.running[task.tag] = _Job(task, end, self.now + seconds)
             self.started.append(task.tag)
@@ -108,10 +108,10 @@ class FakeMachine:
         self.queue = [task for task in self.queue if task.tag not in tags]
 
     def cancel(self, tags: Collection[str]) -> None:
-        """End the jobs of `tags`."""
+        """End the jobs of `tags`, without an outcome."""
         self.withdraw(tags)
         for tag in [tag for tag in self.running if tag in tags]:
-            self.finish(tag, End(Exited(_CANCELLED)))
+            self.finish(tag, End(Withdrawn()))
 
     def _seconds(self, end: End) -> float:
         if end.seconds is not None:
@@ -128,7 +128,8 @@ class FakeLauncher:
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
-        self._known: set[str] = set()
+        self._submitted: set[str] = set()
+        self._adopted: set[str] = set()
 
     @property
     def capacity(self) -> int:
@@ -137,7 +138,7 @@ class FakeLauncher:
 
     def submit(self, task: Task) -> None:
         """Start `task` if there is a slot, else let it wait for one."""
-        self._known.add(task.tag)
+        self._submitted.add(task.tag)
         self.machine.queue.append(task)
         self.machine.fill_slots()
 
@@ -145,13 +146,12 @@ class FakeLauncher:
         """Take over a job that the machine has."""
         tags = {*self.machine.ends, *self.machine.running, *(waiting.tag for waiting in self.machine.queue)}
         if task.tag in tags:
-            self._known.add(task.tag)
+            self._adopted.add(task.tag)
         return task.tag in tags
 
     def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
         """Return the ends so far."""
-        known = self._known.intersection(tags)
-        return {tag: status for tag, status in self.machine.ends.items() if tag in known}
+        return {tag: self.machine.ends[tag] for tag in self._of(tags) if tag in self.machine.ends}
 
     def wait(self, seconds: float) -> None:
         """Let virtual time pass until something ends."""
@@ -164,20 +164,24 @@ class FakeLauncher:
 
     def withdraw(self) -> None:
         """Take back what waits for a slot."""
-        self.machine.withdraw(self._known)
+        self.machine.withdraw(self._submitted)
 
     def cancel(self, tags: Collection[str]) -> None:
         """End these jobs."""
-        self.machine.cancel(self._known.intersection(tags))
+        self.machine.cancel(self._of(tags))
 
     def die(self) -> None:
         """Do what the death of the driver does: what runs goes on, what waits is taken back."""
         self.withdraw()
 
     def close(self) -> None:
-        """End what this driver submitted or took over; the machine forgets it."""
-        self.machine.cancel(self._known)
-        self.forget(self._known)
+        """End what this driver submitted, and forget it; what it took over goes on, as with the local launcher."""
+        self.machine.cancel(self._submitted)
+        self.forget(self._submitted)
+
+    def _of(self, tags: Collection[str]) -> list[str]:
+        """Return those of `tags` that are this driver's, in their order."""
+        return [tag for tag in tags if tag in self._submitted or tag in self._adopted]
 
 
 class FakeFullLog(MemoryLog):

@@ -1,0 +1,75 @@
+"""What the end of a job means."""
+
+from pathlib import Path
+
+import pytest
+
+from crayai.hpo.engine.failures import explain, outcome_of
+from crayai.hpo.engine.study import StrategySettings, Study
+from crayai.hpo.launch.base import Exited, Gone, NotStarted, Task
+from crayai.hpo.records import Cause, Completed, Failed
+from crayai.hpo.space.hyperparameters import Float
+from crayai.hpo.space.space import Space
+
+
+@pytest.fixture
+def task(tmp_path):
+    """Return a task with a time limit."""
+    return Task("tag", ("train",), {}, tmp_path, str(tmp_path / "0.1"), time_limit_seconds=90.5)
+
+
+def study(**settings):
+    """Return a study."""
+    strategy = StrategySettings(name="random", arguments={})
+    return Study(space=Space([Float("--x", 0, 1)]), strategy=strategy, seed=1, command="train", **settings)
+
+
+@pytest.mark.parametrize(
+    ("status", "failed"),
+    [
+        (NotStarted("train: Permission denied"), Failed(Cause.NOT_STARTED, "train: Permission denied")),
+        (Gone("the machine was restarted"), Failed(Cause.LOST, "the machine was restarted")),
+        (Exited(-15, at_time_limit=True), Failed(Cause.TIME_LIMIT, "ended after 90.5 s")),
+        (Exited(0, at_time_limit=True), Failed(Cause.TIME_LIMIT, "ended after 90.5 s")),
+        (Exited(-9), Failed(Cause.SIGNAL, "SIGKILL")),
+        (Exited(-42), Failed(Cause.SIGNAL, "signal 42")),
+        (Exited(3), Failed(Cause.EXIT_CODE, "3")),
+    ],
+)
+def test_causes_are_told_apart(task, status, failed):
+    """Each way to fail has its cause and its detail, whatever was printed."""
+    Path(task.stdout).write_text("FoM: 1\n")
+    assert outcome_of(status, task, study()) == failed
+
+
+@pytest.mark.parametrize(
+    ("printed", "outcome"),
+    [
+        ("FoM: 0.25\n", Completed(0.25)),
+        ("FoM: nan\n", Failed(Cause.NOT_A_NUMBER, "nan")),
+        ("FoM: inf\n", Failed(Cause.NOT_A_NUMBER, "inf")),
+        ("bye\n", Failed(Cause.NO_FOM, "no line with 'FoM: ' and a number on standard output")),
+    ],
+)
+def test_a_good_end_needs_a_finite_figure_of_merit(task, printed, outcome):
+    """A program that ends well has completed only if it printed a finite figure of merit."""
+    Path(task.stdout).write_text(printed)
+    assert outcome_of(Exited(0), task, study()) == outcome
+
+
+def test_more_is_better_with_the_goal_to_maximize(task):
+    """The loss is the figure of merit turned so that less is better."""
+    Path(task.stdout).write_text("acc=0.75\n")
+    assert outcome_of(Exited(0), task, study(goal="maximize", fom="acc")) == Completed(-0.75)
+
+
+def test_an_explanation_has_command_directory_and_last_words(task):
+    """People read the cause, the command to repeat, where, and what the program said last; standard error first."""
+    failed = Failed(Cause.EXIT_CODE, "1")
+    line = "train --x=0.5"
+    start = f"exit code: 1\nThe command: {line}\nIts directory: {task.directory}\n"
+    assert explain(failed, task, line) == start + "It said nothing."
+    Path(task.stdout).write_text("loading\n")
+    assert explain(failed, task, line) == start + "Its last words:\nloading"
+    Path(task.stderr).write_text("Traceback\nValueError: x\n")
+    assert explain(failed, task, line) == start + "Its last words:\nTraceback\nValueError: x"

@@ -1,0 +1,55 @@
+"""Which file system a path is on."""
+
+from pathlib import Path
+
+import pytest
+
+from crayai.hpo.store import filesystem
+from crayai.hpo.store.filesystem import file_system_of, is_network
+from crayai.hpo.store.sqlite import SqliteLog
+
+
+def test_the_type_is_what_the_kernel_says():
+    """The file system of /proc is proc, found through any path on it."""
+    assert file_system_of(Path("/proc")) == "proc"
+    assert file_system_of(Path("/proc/self/status")) == "proc"
+    assert not is_network(Path("/proc"))
+
+
+def test_what_cannot_be_told_is_local(tmp_path):
+    """A path that is not there has no file system, and is treated as local."""
+    assert file_system_of(tmp_path / "nothing") == ""
+    assert not is_network(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("nfs", True),
+        ("nfs4", True),
+        ("lustre", True),
+        ("gpfs", True),
+        ("beegfs", True),
+        ("fuse.sshfs", True),
+        ("ceph", True),
+        ("9p", True),
+        ("ext4", False),
+        ("xfs", False),
+        ("tmpfs", False),
+        ("overlay", False),
+        ("btrfs", False),
+    ],
+)
+def test_network_file_systems(tmp_path, monkeypatch, name, is_one):
+    """The file systems of clusters count as network, those of one machine do not."""
+    monkeypatch.setattr(filesystem, "file_system_of", lambda _: name)
+    assert is_network(tmp_path) is is_one
+
+
+@pytest.mark.parametrize(("name", "journal"), [("ext4", "wal"), ("nfs4", "delete"), ("lustre", "delete")])
+def test_the_journal_suits_the_file_system(tmp_path, monkeypatch, name, journal):
+    """A log has a write-ahead log where machines share memory, and a rollback journal with full syncs elsewhere."""
+    monkeypatch.setattr(filesystem, "file_system_of", lambda _: name)
+    with SqliteLog(tmp_path / "study.db") as log:
+        assert log._connection.execute("PRAGMA journal_mode").fetchone() == (journal,)
+        assert log._connection.execute("PRAGMA synchronous").fetchone() == (1 if journal == "wal" else 2,)
