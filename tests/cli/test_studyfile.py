@@ -31,9 +31,9 @@ migration_interval = 3
 
 [launcher]
 name = "local"
-slots = 4
+slots = 1
 gpus = [0, 1]
-cores_per_eval = 2
+cores_per_eval = 1
 
 [params]
 "--lr" = { low = 1e-5, high = 1e-1, log = true, default = 1e-3 }
@@ -70,7 +70,7 @@ def test_every_key_is_read(plan) -> None:
         "crossover_rate": 0.5,
         "migration_interval": 3,
     }
-    assert (evaluation.slots, evaluation.gpus, evaluation.cores_per_eval) == (4, ["0", "1"], 2)
+    assert (evaluation.slots, evaluation.gpus, evaluation.cores_per_eval) == (1, ["0", "1"], 1)
     assert (evaluation.time_limit_minutes, evaluation.keep_output) == (30, True)
     assert study.space.hyperparameters == (
         hpo.Float("--lr", 1e-5, 1e-1, default=1e-3, log=True),
