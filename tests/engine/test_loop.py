@@ -513,3 +513,19 @@ def test_what_runs_is_taken_over(tmp_path):
     assert history(later.search) == undisturbed(tmp_path, study)
     assert all(isinstance(outcome, Completed | Failed) for _, outcome in history(later.search))
     assert Gone not in {type(end) for end in later.machine.ends.values()}
+
+
+def test_what_is_lost_runs_again_a_few_times(tmp_path):
+    """An attempt that is dead without an end is made again; one evaluation that is lost thrice is told as lost."""
+
+    def lost(task):
+        attempt = int(task.environment["CRAYAI_ATTEMPT"])
+        if (number_of(task), attempt) in {(4, 1), (4, 2), (5, 1), (5, 2), (5, 3)}:
+            return End(Gone("its keeper is dead"))
+        return train(task)
+
+    driver = Driver(tmp_path, study_of("random"), lost, slots=2)
+    assert driver.run()
+    assert history(driver.search)[4] == undisturbed(tmp_path, study_of("random"))[4]
+    assert driver.search.record.outcome(5) == Failed(Cause.LOST, "its keeper is dead")
+    assert [tag for tag in driver.machine.started if tag.startswith("study:4:")] == [f"study:4:{n}" for n in (1, 2, 3)]

@@ -87,8 +87,8 @@ for task in eval(sys.argv[3], {"Task": Task, "PosixPath": Path}):
 signal.pause()
 """
 
-    def start(slots, *tasks):
-        arguments = [sys.executable, "-c", text, str(tmp_path), str(slots), repr(tasks)]
+    def start(slots, *tasks, directory=tmp_path):
+        arguments = [sys.executable, "-c", text, str(directory), str(slots), repr(tasks)]
         drivers.append(subprocess.Popen(arguments, start_new_session=True))
         return drivers[-1]
 
@@ -505,3 +505,57 @@ def test_waiting_for_adopted_tasks_is_no_busy_loop(tmp_path, drive, bell, bells)
         assert after.elapsed - before.elapsed > 0.1
         door.ring()
         assert ends_of(launcher, [task]) == [Exited(0)]
+
+
+def test_an_adopted_task_that_was_cancelled_has_no_outcome(tmp_path, drive, bell):
+    """What was adopted and cancelled is withdrawn for the next driver, even if this one never asked for its end."""
+    task = shell(tmp_path, 0, "echo started > $1; exec sleep 1000", bell)
+    driver = drive(1, task)
+    bell.hear()
+    (keeper,) = keeper_pids(tmp_path)
+    kill(driver)
+    launcher = LocalLauncher(tmp_path, 1)
+    assert launcher.find(task)
+    launcher.cancel([task.tag])
+    launcher.close()
+    await_death(keeper)
+    with closing(LocalLauncher(tmp_path, 1)) as later:
+        assert later.find(task)
+        assert ends_of(later, [task]) == [Withdrawn()]
+        later.forget([task.tag])
+    assert not list(tmp_path.glob("**/*.cancelled"))
+
+
+def test_a_daemon_without_marks_is_left_to_what_runs(tmp_path, bell, bells):
+    """A daemon with an environment of its own lives as long as any task, for it may belong to it."""
+    door, other = bells("door"), bells("other")
+    daemon = "(env -i setsid sh -c 'echo $$ > $0; exec sleep 1000' $1 &); read line < $2"
+    with closing(LocalLauncher(tmp_path, 2)) as launcher:
+        launcher.submit(shell(tmp_path, 0, daemon, bell, door))
+        kept = int(bell.hear())
+        marked = shell(tmp_path, 1, "(setsid sh -c 'echo $$ > $0; exec sleep 1000' $1 &); sleep 1000", other)
+        launcher.submit(marked)
+        gone = int(other.hear())
+        launcher.cancel([marked.tag])
+        await_death(gone)
+        assert is_alive(kept)
+    await_death(kept)
+
+
+def test_an_exit_record_follows_a_study_that_was_moved(tmp_path, drive, bell, bells):
+    """A keeper leaves the end of a task in its study's directory, wherever that has been moved in the meantime."""
+    study, moved = tmp_path / "run", tmp_path / "run.1"
+    study.mkdir()
+    door = bells("door")
+    task = shell(study, 0, "echo started > $1; read line < $2; exit 7", bell, door)
+    driver = drive(1, task, directory=study)
+    bell.hear()
+    (keeper,) = keeper_pids(study)
+    kill(driver)
+    study.rename(moved)
+    study.mkdir()
+    door.ring()
+    await_death(keeper)
+    assert [path.read_text() for path in moved.glob("**/*.exit")] == ["code 7\n"]
+    assert not list(study.iterdir())
+    assert not list((moved / "keepers").iterdir())

@@ -11,6 +11,9 @@ from crayai.hpo.records import Cause, Completed, Failed, Outcome
 FIRST_FAILURES = 5
 """So many failures before any success, and the program itself is at fault."""
 
+LOST_ATTEMPTS = 3
+"""So often an evaluation is tried whose process dies without an end that anybody knows."""
+
 
 def outcome_of(status: Exited | NotStarted | Gone, task: Task, study: Study) -> Outcome:
     """Return the loss if the program ended well and printed a finite figure of merit, else the cause."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from crayai.hpo.engine.failures import FIRST_FAILURES, explain, outcome_of
+from crayai.hpo.engine.failures import FIRST_FAILURES, LOST_ATTEMPTS, explain, outcome_of
 from crayai.hpo.engine.interrupts import Interrupts
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.tasks import TaskMaker, render
@@ -134,13 +134,14 @@ class Loop:
             self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_WAIT_SECONDS))
 
     def _collect(self) -> list[tuple[Running, Ended]]:
-        """Return what is over; what we took back has no outcome, and waits for the next time."""
+        """Return what is over; what was taken back, or is dead without an end, has no outcome and is to run again."""
         ended: list[tuple[Running, Ended]] = []
         for tag, status in self.launcher.poll(self.running.keys()).items():
             if isinstance(status, Alive):
                 continue
             attempt = self.running.pop(tag)
-            if isinstance(status, Withdrawn):
+            was_lost = isinstance(status, Gone) and attempt.attempt < LOST_ATTEMPTS
+            if isinstance(status, Withdrawn) or was_lost:
                 self._again(attempt)
             else:
                 ended.append((attempt, status))

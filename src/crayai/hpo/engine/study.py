@@ -102,7 +102,7 @@ class Study:
 
     def loss(self, fom: float) -> float:
         """Return the figure of merit turned so that less is better; its own inverse."""
-        return fom if self.goal == "minimize" else -fom
+        return fom if self.goal == "minimize" else 0.0 - fom  # never -0
 
     def settings(self) -> dict[str, Any]:
         """Return what is recorded: all that decides the points and their figures of merit."""

@@ -63,6 +63,7 @@ class Keeper:
         self.free: list[int] = []
         self.queue: deque[Start] = deque()
         self.jobs: dict[int, Job] = {}
+        self.unwritten: dict[str, str] = {}
         self.unconfirmed: dict[str, tuple[str, int | None, bool, str | None]] = {}
         self.received = bytearray()
         self.poller = select.poll()
@@ -83,7 +84,7 @@ class Keeper:
         if self.driver is not None:
             self.poller.register(self.driver, select.POLLIN)
             self.driver.send(b"!")
-        while self.jobs or (self.driver is not None and not self.closing):
+        while self.jobs or self.unwritten or (self.driver is not None and not self.closing):
             ready = [file for file, _ in self.poller.poll(self.milliseconds_to_deadline())]
             if wake in ready:
                 with contextlib.suppress(BlockingIOError):
@@ -235,6 +236,7 @@ class Keeper:
         if now > self.next_look:
             self.next_look = now + LOOK_SECONDS
             self.end_strangers()
+            self.write_exit_records()
 
     def milliseconds_to_deadline(self) -> float:
         """Return how long nothing needs to be done."""
@@ -268,10 +270,17 @@ class Keeper:
         text = f"code {code}" + (" time limit" if at_time_limit else "")
         if code is None:
             text = "withdrawn" if error is None else f"error {error}"
-        record = os.path.relpath(output, self.study_name) + ".exit"
-        with open(record + "~", "w", encoding="utf-8", opener=self.opener) as file:
-            file.write(text + "\n")
-        os.rename(record + "~", record, src_dir_fd=self.study, dst_dir_fd=self.study)
+        self.unwritten[os.path.relpath(output, self.study_name) + ".exit"] = text + "\n"
+        self.write_exit_records()
+
+    def write_exit_records(self) -> None:
+        """Write what is to be written; what cannot be, for want of room, is tried again later."""
+        for record, text in list(self.unwritten.items()):
+            with contextlib.suppress(OSError):
+                with open(record + "~", "w", encoding="utf-8", opener=self.opener) as file:
+                    file.write(text)
+                os.rename(record + "~", record, src_dir_fd=self.study, dst_dir_fd=self.study)
+                del self.unwritten[record]
 
     def opener(self, path: str, flags: int) -> int:
         """Open a file below the study's directory, wherever that has been moved."""
@@ -281,7 +290,8 @@ class Keeper:
         """Kill what left its group and was handed to us, unless the attempt that it belongs to still runs."""
         tags = {b"CRAYAI_TAG=" + job.tag.encode() for job in self.jobs.values()}
         for pid in set(children()) - self.jobs.keys():
-            if tags.isdisjoint(environment_of(pid)):
+            marks = [mark for mark in environment_of(pid) if mark.startswith(b"CRAYAI_TAG=")]
+            if tags.isdisjoint(marks) and (marks or not tags):  # without a mark it may belong to what runs
                 for victim in [pid, *descendants(pid)]:
                     with contextlib.suppress(OSError):
                         os.kill(victim, signal.SIGKILL)

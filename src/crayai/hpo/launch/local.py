@@ -24,6 +24,8 @@ from crayai.hpo.launch.gpus import share_gpus
 
 _LOOK_SECONDS = 0.1
 _AHEAD = 1
+_CANCELLED = ".cancelled"
+"""Suffix of the file that says that an adopted task was ended by us, whatever its keeper will write."""
 _PASSES = 10
 _LENGTH = struct.Struct("!I")
 
@@ -97,7 +99,8 @@ class LocalLauncher:
             self._ends.pop(tag, None)
             adopted = self._adopted.pop(tag, None)
             if adopted is not None:
-                Path(adopted.exit_record).unlink(missing_ok=True)
+                for suffix in (".exit", _CANCELLED):
+                    Path(adopted.output + suffix).unlink(missing_ok=True)
             else:
                 self._confirmed.append(tag)
 
@@ -109,6 +112,7 @@ class LocalLauncher:
         """Ask the groups of these jobs to end; five seconds later they are killed."""
         self._send("cancel", list(tags))
         for tag in self._adopted.keys() & set(tags):
+            Path(self._adopted[tag].output + _CANCELLED).touch()
             _kill_tagged(tag)
 
     def close(self) -> None:
@@ -198,7 +202,7 @@ class LocalLauncher:
     def _status_of_adopted(self, task: Task) -> JobStatus:
         kept = self._others()  # asked before the look at the record, which a keeper leaves before it ends
         if (record := Path(task.exit_record)).exists():
-            return read_exit_record(record)
+            return Withdrawn() if Path(task.output + _CANCELLED).exists() else read_exit_record(record)
         if kept:
             return Alive()
         _kill_tagged(task.tag)
