@@ -1,6 +1,6 @@
 """Genetic search: demes that evolve side by side and exchange their best."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crayai.hpo.records import Asked, Suggestion, Told, Value, loss_of
@@ -106,10 +106,10 @@ class Genetic:
     def fold(self, state: GeneticState, event: Asked | Told) -> GeneticState:
         """Gather a generation; when all of it is over, let the best survive."""
         if isinstance(event, Asked):
-            return replace(state, asked=state.asked + 1)
+            return GeneticState(state.asked + 1, state.generation, state.demes, state.newcomers)
         newcomers = (*state.newcomers, Individual(loss_of(event.outcome), event.number))
         if len(newcomers) < self.generation_size:
-            return replace(state, newcomers=newcomers)
+            return GeneticState(state.asked, state.generation, state.demes, newcomers)
         demes = tuple(
             survivors(deme, [i for i in newcomers if self._deme_of(i.number) == d], self.pop_size)
             for d, deme in enumerate(state.demes)
