@@ -19,6 +19,9 @@ from crayai.hpo.records import Asked, Cause, Completed, Event, Failed, Launched,
 from crayai.hpo.store.filesystem import is_network
 from crayai.hpo.store.schema import check_format, migrate
 
+_CHECKPOINT_PAGES = 4000
+"""Some 16 MB of write-ahead log before it is folded into the file, which waits for the disk."""
+
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
 
 _INSERT_ASKED = "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -76,6 +79,7 @@ class SqliteLog:
         check_format(connection)
         write_ahead = not is_network(self.path)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if write_ahead else 'DELETE'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if write_ahead else 'FULL'}")
         migrate(connection)
         return write_ahead
