@@ -1,6 +1,5 @@
 """What every optimizer of the face does: `optimize`, then ask it for the best."""
 
-from pathlib import Path
 from typing import Any
 
 from crayai.hpo.engine.conduct import check_program, conduct
@@ -108,8 +107,3 @@ class Optimizer:
         if best is None:
             raise SettingsError("no evaluation has completed")
         return best
-
-
-def log_path(log_fn: str | Path | None) -> Path | None:
-    """Return where the log files go, relative to where the script runs now."""
-    return Path(log_fn).absolute() if log_fn else None

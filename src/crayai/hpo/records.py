@@ -43,7 +43,6 @@ class Cause(StrEnum):
     NOT_A_NUMBER = "not a number"
     NOT_STARTED = "could not start"
     LOST = "lost"
-    CANCELLED = "cancelled"
     REPORTED = "reported as failed"
 
 

@@ -47,7 +47,6 @@ class EvaluationSettings:
             raise SettingsError(f"time_limit_minutes must be above 0, got {minutes!r}")
         if self.source is not None and not self.source.is_dir():
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
-
         cores = len(os.sched_getaffinity(0))
         if self.capacity * (self.cores_per_eval or 0) > cores:
             raise SettingsError(

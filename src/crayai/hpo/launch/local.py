@@ -73,7 +73,7 @@ class LocalLauncher:
 
     def find(self, task: Task) -> bool:
         """Adopt the job of an earlier driver: it has ended, or its keeper may still run it."""
-        if isinstance(self._status_of_adopted(task), Gone):
+        if isinstance(self._status_of_adopted(task, kept=self._others()), Gone):
             return False
         self._adopted[task.tag] = task
         return True
@@ -81,8 +81,10 @@ class LocalLauncher:
     def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
         """Return the ends that were told or left behind."""
         self._receive()
-        for tag in self._adopted.keys() & set(tags):
-            status = self._status_of_adopted(self._adopted[tag])
+        adopted = self._adopted.keys() & set(tags)
+        kept = bool(adopted) and self._others()  # before the look at the records, which keepers leave before they end
+        for tag in adopted:
+            status = self._status_of_adopted(self._adopted[tag], kept=kept)
             if not isinstance(status, Alive):
                 self._ends[tag] = status
         return {tag: self._ends[tag] for tag in tags if tag in self._ends}
@@ -199,8 +201,9 @@ class LocalLauncher:
             path.unlink(missing_ok=True)
         return len(dead) < len(names)
 
-    def _status_of_adopted(self, task: Task) -> JobStatus:
-        kept = self._others()  # asked before the look at the record, which a keeper leaves before it ends
+    @staticmethod
+    def _status_of_adopted(task: Task, *, kept: bool) -> JobStatus:
+        """Return what the exit record says; without one the job may still end while a keeper of its time lives."""
         if (record := Path(task.exit_record)).exists():
             return Withdrawn() if Path(task.output + _CANCELLED).exists() else read_exit_record(record)
         if kept:
