@@ -151,7 +151,7 @@ def test_a_log_of_a_later_version_is_refused(path):
 def test_a_file_that_is_no_log_is_refused(path, content):
     """A file of anything else is refused by name, and is left as it is."""
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"study\.db cannot be used as the log of a study"):
+    with pytest.raises(StoreError, match=r"study\.db is damaged, or no log of a study: file is not a database"):
         SqliteLog(path)
     assert path.read_bytes() == content
 
@@ -196,3 +196,41 @@ def test_any_values_and_losses_come_back(tmp_path, suggestions, losses):
         assert [list(event.suggestion.values.items()) for event in found if isinstance(event, Asked)] == [
             list(one.items()) for one in suggestions
         ]
+
+
+def test_drivers_and_how_long_they_worked(path):
+    """The time that drivers worked is that from each start to its last event, without the time between them."""
+    now = [100.0]
+    for start, events in ((100.0, 3), (1000.0, 0), (2000.0, 2)):
+        now[0] = start
+        with SqliteLog(path, clock=lambda: now[0]) as log:
+            log.record_driver(f"driver of {start}")
+            for _ in range(events):
+                now[0] += 10
+                log.append(ask(len(list(log.events()))))
+                log.commit()
+    with SqliteLog(path, clock=lambda: 5000.0) as log:
+        assert log.record_driver("the last one") == 30 + 20
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("UPDATE told SET loss = 0.25 WHERE number = 1", "the record of evaluation 1 in the table told is damaged"),
+        ("""UPDATE asked SET "values" = '{}' WHERE number = 0""", "the record of evaluation 0 in the table asked"),
+        ("DELETE FROM launched WHERE number = 1", "event 5 is missing"),
+    ],
+)
+def test_a_changed_record_is_recognised(path, damage, words):
+    """What somebody or a bad disk changed in a record, or took away, is named when the log is read."""
+    with SqliteLog(path) as log:
+        for number in range(3):
+            for event in (ask(number, x=1.5), Launched(number, 1), Told(number, Completed(number / 2), 0.1)):
+                log.append(event)
+        log.commit()
+        log._connection.execute(damage)
+    with (
+        SqliteLog(path) as log,
+        pytest.raises(StoreError, match=rf"is damaged, .*{words}.*crayai recover {path.parent}"),
+    ):
+        list(log.events())

@@ -39,10 +39,12 @@ class Cause(StrEnum):
     EXIT_CODE = "exit code"
     SIGNAL = "signal"
     TIME_LIMIT = "time limit"
+    OUT_OF_MEMORY = "out of memory"
     NO_FOM = "no figure of merit"
     NOT_A_NUMBER = "not a number"
     NOT_STARTED = "could not start"
     LOST = "lost"
+    CANCELLED = "cancelled"
     REPORTED = "reported as failed"
 
 
@@ -117,11 +119,31 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt at evaluation `number` gave no outcome; another one is to be made.
+
+    Attributes:
+        number: The evaluation.
+        attempt: Counts from 1.
+        failed: Why.
+        seconds: How long it ran; None: not known.
+        place: Where it ran; empty: not known.
+    """
+
+    number: int
+    attempt: int
+    failed: Failed
+    seconds: float | None = None
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
-    """Evaluation `number` is over."""
+    """Evaluation `number` is over; its last attempt ran for `seconds`, None: not known."""
 
     number: int
     outcome: Outcome
+    seconds: float | None = None
 
 
-Event = Asked | Launched | Told
+Event = Asked | Launched | AttemptFailed | Told

@@ -1,6 +1,8 @@
 """Opening the directory of a study: a new one, or one to go on with."""
 
+import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +26,14 @@ class OpenStudy:
         study_id: Names it for ever.
         search: The search as far as it went.
         was_resumed: Whether evaluations were found in the log.
+        worked_seconds: How long earlier drivers worked on it.
     """
 
     directory: StudyDirectory
     study_id: str
     search: Search
     was_resumed: bool
+    worked_seconds: float
 
 
 @contextmanager
@@ -55,7 +59,8 @@ def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[Op
             study_id: str = recorded.get("study_id") or secrets.token_hex(6)
             log.record_settings({**study.settings(), "study_id": study_id})
             search = Search(study, log)
-            yield OpenStudy(directory, study_id, search, was_resumed=bool(len(search.record)))
+            worked_seconds = log.record_driver(f"process {os.getpid()} on {socket.gethostname()}")
+            yield OpenStudy(directory, study_id, search, bool(len(search.record)), worked_seconds)
     finally:
         lock.release()
 

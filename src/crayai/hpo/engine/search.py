@@ -8,6 +8,7 @@ from crayai.hpo.engine.study import Study
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import (
     Asked,
+    AttemptFailed,
     Completed,
     Evaluation,
     Event,
@@ -32,11 +33,14 @@ class Search:
     Attributes:
         record: Every suggestion with its outcome.
         attempts: How often each unfinished evaluation was launched.
+        failed_attempts: Those of each unfinished evaluation that failed and were to be made again.
         best: The number of the completed evaluation with the least loss, the earlier of equals; of repeated points
             the first evaluation, and their mean loss counts.
         best_loss: Its loss.
         streams: The random numbers of each evaluation.
         failed: How many evaluations have failed.
+        ended: How many attempts are known to have ended, and when.
+        seconds: How long these ran, all together.
     """
 
     def __init__(self, study: Study, log: Log) -> None:
@@ -45,6 +49,9 @@ class Search:
         self.study = study
         self.record = Record()
         self.attempts: dict[int, int] = {}
+        self.failed_attempts: dict[int, list[AttemptFailed]] = {}
+        self.ended = 0
+        self.seconds = 0.0
         self.best: int | None = None
         self.best_loss: float | None = None
         self.failed = 0
@@ -93,8 +100,8 @@ class Search:
         self.append(asked)
         return asked
 
-    def tell(self, number: int, outcome: Outcome) -> Told:
-        """Take in what became of evaluation `number`.
+    def tell(self, number: int, outcome: Outcome, seconds: float | None = None) -> Told:
+        """Take in what became of evaluation `number`, whose last attempt ran for `seconds`.
 
         Raises:
             SettingsError: It was never asked for, or is over.
@@ -103,7 +110,7 @@ class Search:
             raise SettingsError(f"evaluation {number} was never asked for; {len(self.record)} were")
         if self.record.outcome(number) is not None:
             raise SettingsError(f"evaluation {number} was told before")
-        told = Told(number, outcome)
+        told = Told(number, outcome, seconds)
         self.append(told)
         return told
 
@@ -117,13 +124,22 @@ class Search:
         self._log.commit()
 
     def _take_in(self, event: Event) -> None:
+        if isinstance(event, AttemptFailed | Told) and event.seconds is not None:
+            self.ended += 1
+            self.seconds += event.seconds
         if isinstance(event, Launched):
             self.attempts[event.number] = event.attempt
-            return
+        elif isinstance(event, AttemptFailed):
+            self.failed_attempts.setdefault(event.number, []).append(event)
+        else:
+            self._fold(event)
+
+    def _fold(self, event: Asked | Told) -> None:
         self.record.append(event)
         self._state = self.study.algorithm.fold(self._state, event)
         if isinstance(event, Told):
             self.attempts.pop(event.number, None)
+            self.failed_attempts.pop(event.number, None)
             self._count(event)
 
     def point_of(self, number: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
-from crayai.hpo.records import Asked, Event, Launched, Suggestion
+from crayai.hpo.records import Asked, AttemptFailed, Event, Launched, Suggestion
 from crayai.hpo.space.base import as_text
 from crayai.hpo.store.base import MemoryLog
 
@@ -29,7 +29,7 @@ def first_difference(study: Study, events: Iterable[Event]) -> Difference | None
     """Return the first suggestion in the log that the strategy would not make from the seed; None: there is none."""
     search = Search(study, MemoryLog())
     for event in events:
-        if isinstance(event, Launched):
+        if isinstance(event, Launched | AttemptFailed):
             continue
         if not isinstance(event, Asked):
             search.append(event)

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from crayai.hpo.errors import StoreError
 from crayai.hpo.records import Completed, Event, Outcome, Values
-from crayai.hpo.store.sqlite import EVENTS, event_of, outcome_of
+from crayai.hpo.store.rows import outcome_of
+from crayai.hpo.store.sqlite import read_events
 
 _COLUMNS = 'number, generation, deme, parents, "values", loss, cause, detail, asked_at, launched_at, told_at, attempt'
 
@@ -111,7 +112,7 @@ class Reader:
 
     def events(self) -> Iterator[Event]:
         """Return all events in their order."""
-        return map(event_of, self._rows(EVENTS))
+        return read_events(self._connection, self._path)
 
     def times(self) -> tuple[float, float] | None:
         """Return when the first evaluation was asked for and the last one ended; None: none has ended."""

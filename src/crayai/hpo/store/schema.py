@@ -16,7 +16,8 @@ _MIGRATIONS = (
         deme INTEGER NOT NULL,
         parents TEXT NOT NULL,         -- numbers of evaluations, as a JSON list
         resume_from INTEGER,
-        "values" TEXT NOT NULL         -- what the program received, as a JSON object
+        "values" TEXT NOT NULL,        -- what the program received, as a JSON object
+        checksum INTEGER NOT NULL      -- of the other columns, as everywhere below
     );
 
     CREATE TABLE launched (
@@ -24,6 +25,20 @@ _MIGRATIONS = (
         attempt INTEGER NOT NULL,
         event INTEGER NOT NULL,
         at REAL NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (number, attempt)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE attempt_failed (      -- another attempt was to be made
+        number INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        event INTEGER NOT NULL,
+        at REAL NOT NULL,
+        cause TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        seconds REAL,                  -- that it ran; NULL: not known
+        place TEXT NOT NULL,           -- where it ran
+        checksum INTEGER NOT NULL,
         PRIMARY KEY (number, attempt)
     ) WITHOUT ROWID;
 
@@ -33,7 +48,16 @@ _MIGRATIONS = (
         at REAL NOT NULL,
         loss REAL,                     -- NULL: failed
         cause TEXT,
-        detail TEXT
+        detail TEXT,
+        seconds REAL,                  -- that the last attempt ran; NULL: not known
+        checksum INTEGER NOT NULL
+    );
+
+    CREATE TABLE driver (              -- who wrote the log, in turn
+        number INTEGER PRIMARY KEY,
+        event INTEGER NOT NULL,        -- the last one before
+        at REAL NOT NULL,
+        name TEXT NOT NULL
     );
 
     CREATE VIEW evaluation AS

@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from crayai.hpo.errors import StoreError, StoreFull
-from crayai.hpo.records import Asked, Cause, Completed, Event, Failed, Launched, Outcome, Suggestion, Told
+from crayai.hpo.records import Event
 from crayai.hpo.store.filesystem import is_network
+from crayai.hpo.store.rows import COLUMNS, EVENTS, INSERT, event_of, table_row
 from crayai.hpo.store.schema import check_format, migrate
 
 _CHECKPOINT_PAGES = 4000
@@ -24,20 +25,16 @@ _CHECKPOINT_PAGES = 4000
 
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
 
-_INSERT_ASKED = "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_LAUNCHED = "INSERT INTO launched VALUES (?, ?, ?, ?)"
-_INSERT_TOLD = "INSERT INTO told VALUES (?, ?, ?, ?, ?, ?)"
-EVENTS = """
-    SELECT event, 'asked', number, generation, deme, parents, resume_from, "values" FROM asked
-    UNION ALL SELECT event, 'launched', number, attempt, NULL, NULL, NULL, NULL FROM launched
-    UNION ALL SELECT event, 'told', number, loss, cause, detail, NULL, NULL FROM told
-    ORDER BY event
-"""
-_LAST_EVENT = """
-    SELECT max(coalesce((SELECT max(event) FROM asked), 0),
-               coalesce((SELECT max(event) FROM launched), 0),
-               coalesce((SELECT max(event) FROM told), 0))
-"""
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ}
+
+_LASTS = " UNION ALL ".join(f"SELECT max(event) AS last FROM {table}" for table in COLUMNS)  # noqa: S608 - our own text
+_LAST_EVENT = f"SELECT max(last) FROM ({_LASTS})"  # noqa: S608 - likewise
+_WORKED_SECONDS = f"""
+    WITH event_at(event, at) AS ({" UNION ALL ".join(f"SELECT event, at FROM {table}" for table in COLUMNS)}),
+         session(start, last) AS (SELECT at, lead(event, 1, ?) OVER (ORDER BY number) FROM driver)
+    SELECT total(max(event_at.at - start, 0)) FROM session JOIN event_at ON event = last
+"""  # noqa: S608 - likewise
+"""From each driver's start to its last event; wants the number of the last event of all."""
 
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -62,7 +59,7 @@ class SqliteLog:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
             with _closed_on_error(self._connection):
                 self._in_memory_index = self._set_up(self._connection)
-                self._event: int = self._connection.execute(_LAST_EVENT).fetchone()[0]
+                self._event: int = self._connection.execute(_LAST_EVENT).fetchone()[0] or 0
         except sqlite3.Error as error:
             raise _store_error(path, error) from error
 
@@ -94,15 +91,26 @@ class SqliteLog:
         rows = [(name, _compact(value)) for name, value in settings.items()]
         self._transaction([("INSERT OR REPLACE INTO setting VALUES (?, ?)", row) for row in rows])
 
+    def record_driver(self, name: str) -> float:
+        """Take note of who writes from now on; return for how many seconds drivers have worked so far."""
+        worked: float = self._connection.execute(_WORKED_SECONDS, (self._event,)).fetchone()[0]
+        row = (self._event, float(self._clock()), name)
+        self._transaction([("INSERT INTO driver (event, at, name) VALUES (?, ?, ?)", row)])
+        return worked
+
     def events(self) -> Iterator[Event]:
-        """Return all committed events in their order."""
-        for row in self._connection.execute(EVENTS):
-            yield event_of(row)
+        """Return all committed events in their order.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        return read_events(self._connection, self.path)
 
     def append(self, event: Event) -> None:
         """Add `event` to the turn."""
         self._event += 1
-        self._turn.append(_insert(event, self._event, self._clock()))
+        table, row = table_row(event, self._event, float(self._clock()))
+        self._turn.append((INSERT[table], row))
 
     def commit(self) -> None:
         """Write the turn in one transaction.
@@ -138,6 +146,19 @@ class SqliteLog:
             raise _store_error(self.path, error) from error
 
 
+def read_events(connection: sqlite3.Connection, path: Path) -> Iterator[Event]:
+    """Return all events in their order, and make sure that none is missing.
+
+    Raises:
+        StoreError: The file is damaged, with the first place where it is.
+    """
+    try:
+        for place, row in enumerate(connection.execute(EVENTS), start=1):
+            yield event_of(row, place)
+    except (sqlite3.Error, StoreError) as error:
+        raise _damaged(path, error) from error
+
+
 @contextmanager
 def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
     try:
@@ -150,37 +171,12 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
         return StoreFull(f"no room to write {path}: {error}")
+    if getattr(error, "sqlite_errorcode", None) in _DAMAGE:
+        return _damaged(path, error)
     return StoreError(f"{path} cannot be used as the log of a study: {error}")
 
 
-def _insert(event: Event, order: int, at: float) -> tuple[str, tuple[Any, ...]]:
-    match event:
-        case Asked(number, s):
-            parents = _compact(s.parents) if s.parents else "[]"
-            row = (number, order, at, s.generation, s.deme, parents, s.resume_from, _compact(dict(s.values)))
-            return _INSERT_ASKED, row
-        case Launched(number, attempt):
-            return _INSERT_LAUNCHED, (number, attempt, order, at)
-        case Told(number, Completed(loss)):
-            return _INSERT_TOLD, (number, order, at, loss, None, None)
-        case Told(number, Failed(cause, detail)):
-            return _INSERT_TOLD, (number, order, at, None, str(cause), detail)
-    raise StoreError(f"no such event: {event!r}")
-
-
-def event_of(row: tuple[Any, ...]) -> Event:
-    """Return the event that a row of `EVENTS` says."""
-    match row:
-        case (_, "asked", number, generation, deme, parents, resume_from, values):
-            parents = () if parents == "[]" else tuple(json.loads(parents))
-            return Asked(number, Suggestion(json.loads(values), generation, deme, parents, resume_from))
-        case (_, "launched", number, attempt, *_):
-            return Launched(number, attempt)
-        case (_, _, number, loss, cause, detail, *_):
-            return Told(number, outcome_of(loss, cause, detail))
-    raise StoreError(f"the log holds an event that cannot be: {row!r}")
-
-
-def outcome_of(loss: float | None, cause: str, detail: str) -> Outcome:
-    """Return the outcome that a row of the table ``told`` says."""
-    return Completed(loss) if loss is not None else Failed(Cause(cause), detail)
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path} is damaged, or no log of a study: {error}; crayai recover {path.parent} saves what can be read"
+    )

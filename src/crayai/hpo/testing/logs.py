@@ -10,7 +10,19 @@ pytest collects the inherited tests. A broken rule raises AssertionError with wh
 from contextlib import closing
 from pathlib import Path
 
-from crayai.hpo.records import Asked, Cause, Completed, Event, Failed, Launched, Outcome, Suggestion, Told, Values
+from crayai.hpo.records import (
+    Asked,
+    AttemptFailed,
+    Cause,
+    Completed,
+    Event,
+    Failed,
+    Launched,
+    Outcome,
+    Suggestion,
+    Told,
+    Values,
+)
 from crayai.hpo.store.base import Log
 
 VALUES: Values = {
@@ -42,8 +54,13 @@ def all_events() -> list[Event]:
             Asked(number, Suggestion(values, number // 4, number % 4, parents, resume_from)),
             Launched(number, 1),
         ]
-    events.append(Launched(2, 2))
-    events += [Told(number, outcome) for number, outcome in reversed(list(enumerate(outcomes)))]
+    events += [
+        AttemptFailed(2, 1, Failed(Cause.LOST, "détail"), 0.125, "slot 3"),
+        Launched(2, 2),
+        AttemptFailed(2, 2, Failed(Cause.SIGNAL, "")),
+        Launched(2, 3),
+    ]
+    events += [Told(number, outcome, number / 8 or None) for number, outcome in reversed(list(enumerate(outcomes)))]
     return events
 
 
