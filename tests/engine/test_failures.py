@@ -6,7 +6,7 @@ import pytest
 
 from crayai.hpo.engine.failures import explain, outcome_of
 from crayai.hpo.engine.study import StrategySettings, Study
-from crayai.hpo.launch.base import Exited, Gone, NotStarted, Task
+from crayai.hpo.launch.base import Exited, Gone, Limit, NotStarted, Task
 from crayai.hpo.records import Cause, Completed, Failed
 from crayai.hpo.space.hyperparameters import Float
 from crayai.hpo.space.space import Space
@@ -29,8 +29,8 @@ def study(**settings):
     [
         (NotStarted("train: Permission denied"), Failed(Cause.NOT_STARTED, "train: Permission denied")),
         (Gone("the machine was restarted"), Failed(Cause.LOST, "the machine was restarted")),
-        (Exited(-15, at_time_limit=True), Failed(Cause.TIME_LIMIT, "ended after 90.5 s")),
-        (Exited(0, at_time_limit=True), Failed(Cause.TIME_LIMIT, "ended after 90.5 s")),
+        (Exited(-15, Limit.TIME), Failed(Cause.TIME_LIMIT, "ended after 90.5 s")),
+        (Exited(0, Limit.TIME), Failed(Cause.TIME_LIMIT, "ended after 90.5 s")),
         (Exited(-9), Failed(Cause.SIGNAL, "SIGKILL")),
         (Exited(-42), Failed(Cause.SIGNAL, "signal 42")),
         (Exited(3), Failed(Cause.EXIT_CODE, "3")),

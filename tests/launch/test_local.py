@@ -8,12 +8,13 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch.base import Alive, Exited, NotStarted, Withdrawn
+from crayai.hpo.launch.base import Alive, Exited, Limit, NotStarted, Withdrawn
 from crayai.hpo.launch.gpus import share_gpus, visible_gpus
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.testing.launchers import ends_of, make_task
@@ -116,12 +117,27 @@ def test_a_signal_is_a_negative_code(tmp_path):
     assert end == Exited(-signal.SIGSEGV)
 
 
+def test_an_end_says_where_and_how_long(tmp_path):
+    """An end has the place where the task ran, and how long; a later task keeps away from a place if it can."""
+    with closing(LocalLauncher(tmp_path, 2)) as launcher:
+        for number, avoid, place in (
+            (0, (), "slot 0"),
+            (1, ("slot 0",), "slot 1"),
+            (2, ("slot 0", "slot 1"), "slot 0"),
+        ):
+            task = replace(shell(tmp_path, number, "exit 3"), avoid=avoid)
+            launcher.submit(task)
+            (end,) = ends_of(launcher, [task])
+            assert end.place == place
+            assert 0 < end.seconds < PATIENCE_SECONDS
+
+
 def test_time_limit_ends_the_whole_group(tmp_path, bell):
     """At its time limit a task ends with all that it started, and this is told."""
     script = 'sh -c "sleep 1000 & echo \\$! > $1; wait" & echo $! > $1; wait'
     end, _ = run_one(tmp_path, shell(tmp_path, 0, script, bell, seconds=0.5))
     assert isinstance(end, Exited)
-    assert end.at_time_limit
+    assert end.limit == Limit.TIME
     for pid in (int(bell.hear()), int(bell.hear())):
         await_death(pid)
 
@@ -414,7 +430,7 @@ def test_time_limits_outlive_the_driver(tmp_path, drive, bell):
     kill(driver)
     with closing(LocalLauncher(tmp_path, 1)) as launcher:
         assert launcher.find(task)
-        assert ends_of(launcher, [task]) == [Exited(-signal.SIGTERM, at_time_limit=True)]
+        assert ends_of(launcher, [task]) == [Exited(-signal.SIGTERM, Limit.TIME)]
 
 
 def test_the_keeper_ends_after_its_last_task(tmp_path, drive, bell, bells):
@@ -429,7 +445,7 @@ def test_the_keeper_ends_after_its_last_task(tmp_path, drive, bell, bells):
     await_death(keeper)
     assert keeper_pids(tmp_path) == []
     await_death(daemon)
-    assert Path(task.exit_record).read_text() == "code 0\n"
+    assert Path(task.exit_record).read_text().startswith("code 0\nseconds ")
 
 
 def test_after_the_death_of_the_keeper_too(tmp_path, drive, bell, bells):
@@ -556,6 +572,6 @@ def test_an_exit_record_follows_a_study_that_was_moved(tmp_path, drive, bell, be
     study.mkdir()
     door.ring()
     await_death(keeper)
-    assert [path.read_text() for path in moved.glob("**/*.exit")] == ["code 7\n"]
+    assert [path.read_text().split("\n")[0] for path in moved.glob("**/*.exit")] == ["code 7"]
     assert not list(study.iterdir())
     assert not list((moved / "keepers").iterdir())

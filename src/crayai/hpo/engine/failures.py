@@ -5,7 +5,7 @@ import signal
 
 from crayai.hpo.engine.fom import last_fom, tail
 from crayai.hpo.engine.study import Study
-from crayai.hpo.launch.base import Exited, Gone, NotStarted, Task
+from crayai.hpo.launch.base import Exited, Gone, Limit, NotStarted, Task
 from crayai.hpo.records import Cause, Completed, Failed, Outcome
 
 FIRST_FAILURES = 5
@@ -27,7 +27,7 @@ def _failure(status: Exited | NotStarted | Gone, task: Task) -> Failed | None:
             return Failed(Cause.NOT_STARTED, reason)
         case Gone(reason):
             return Failed(Cause.LOST, reason)
-        case Exited(_, at_time_limit=True):
+        case Exited(_, Limit.TIME):
             return Failed(Cause.TIME_LIMIT, f"ended after {task.time_limit_seconds or 0:g} s")
         case Exited(code) if code < 0:
             return Failed(Cause.SIGNAL, _signal_name(-code))

@@ -1,7 +1,8 @@
 """What a launcher is: the one who runs tasks and says what became of them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ class Task:
         directory: Where the program starts.
         output: The path that, with ``.out``, ``.err`` and ``.exit`` appended, names the files of the attempt.
         time_limit_seconds: After that it is ended; None: never.
+        avoid: Places, as of earlier ends, where it should not run if others are free.
     """
 
     tag: str
@@ -25,6 +27,7 @@ class Task:
     directory: Path
     output: str
     time_limit_seconds: float | None = None
+    avoid: tuple[str, ...] = ()
 
     @property
     def stdout(self) -> str:
@@ -47,17 +50,28 @@ class Alive:
     """The job waits, runs, or has an end that is not proven."""
 
 
+class Limit(StrEnum):
+    """What a program may use up."""
+
+    TIME = "time"
+    MEMORY = "memory"
+
+
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The program ended by itself, by a signal, or at its time limit.
+    """The program ended by itself, by a signal, or at a limit; equal ends may have been at other times and places.
 
     Attributes:
         code: The exit code; negative: the signal that ended it.
-        at_time_limit: Whether it was ended because its time was over.
+        limit: The limit for which it was ended.
+        seconds: How long it ran; None: not known.
+        place: Where it ran; empty: not known.
     """
 
     code: int
-    at_time_limit: bool = False
+    limit: Limit | None = None
+    seconds: float | None = field(default=None, compare=False)
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +83,10 @@ class NotStarted:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The job is dead for certain, and its end is not known."""
+    """The job is dead for certain, and its end is not known; `place` is where it ran, if that is known."""
 
     reason: str
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,9 @@ class Launcher(Protocol):
 
     def wait(self, seconds: float) -> None:
         """Return when something may have ended, after `seconds` at the latest."""
+
+    def notices(self) -> list[str]:
+        """Return what the user should know, and was not told before."""
 
     def forget(self, tags: Collection[str]) -> None:
         """Take note that the ends of these jobs are on record."""

@@ -6,17 +6,18 @@ the output, where the next driver finds it. As long as the file that bears its n
 DIRECTORY, which is the study's and may be moved, and it is alive, jobs that it was given may still end.
 
 From the driver it gets, each as a length and a marshalled tuple, first ("slots", [(cpus, environment), …]), then
-    ("start", tag, argv, environment, directory, output, seconds)     ("withdraw",)
+    ("start", tag, argv, environment, directory, output, seconds, avoid)     ("withdraw",)
     ("cancel", tags)     ("forget", tags)     ("close",)
-and it answers one byte when it is ready, then for each start, likewise, (tag, code, at_time_limit, error); neither
-code nor error means that it was taken back, before it started or by a cancel. What is to be started waits here for a
-free slot, so that a slot never waits for the driver.
+and it answers one byte when it is ready, then for each start, likewise, (tag, facts), and (None, text) for what the
+user should know. The facts of an end, of which an exit record has one a line: "code", "limit" (the one that was
+exceeded: "time" or "memory"), "seconds", "place"; or "error" where nothing was started; or none: it was taken back,
+before it started or by a cancel. What is to be started waits here for a free slot, so that a slot never waits for the
+driver; where the machine has no room for another process it waits too.
 """
 
 import contextlib
 import ctypes
 import errno
-import heapq
 import marshal
 import os
 import select
@@ -31,23 +32,27 @@ from functools import partial
 
 KILL_AFTER_SECONDS = 5.0
 LOOK_SECONDS = 1.0
+_SHORTAGE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+_KILLED = {-signal.SIGKILL, 128 + signal.SIGKILL}  # the latter is a shell's account of its child
 _PR_SET_CHILD_SUBREAPER = 36
 _DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
 
-Start = namedtuple("Start", "tag argv environment directory output seconds")  # noqa: PYI024 - typing imports slowly
+Facts = dict[str, int | float | str]
+Start = namedtuple("Start", "tag argv environment directory output seconds avoid")  # noqa: PYI024 - typing imports slowly
 
 
 class Job:
     """One process group that runs one attempt; `deadline` is when to do the next thing against it."""
 
-    __slots__ = ("at_time_limit", "deadline", "is_ending", "output", "pid", "slot", "tag")
+    __slots__ = ("at_time_limit", "deadline", "is_ending", "output", "pid", "slot", "started", "tag")
 
     def __init__(self, tag: str, output: str, pid: int, slot: int, seconds: float | None) -> None:
         self.tag = tag
         self.output = output
         self.pid = pid
         self.slot = slot
-        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.started = time.monotonic()
+        self.deadline = None if seconds is None else self.started + seconds
         self.is_ending = False
         self.at_time_limit = False
 
@@ -64,7 +69,9 @@ class Keeper:
         self.queue: deque[Start] = deque()
         self.jobs: dict[int, Job] = {}
         self.unwritten: dict[str, str] = {}
-        self.unconfirmed: dict[str, tuple[str, int | None, bool, str | None]] = {}
+        self.unconfirmed: dict[str, tuple[str, Facts]] = {}
+        self.memory_kills = MemoryKills()
+        self.is_short = False
         self.received = bytearray()
         self.poller = select.poll()
         self.environment = dict(os.environb)
@@ -95,11 +102,11 @@ class Keeper:
             self.act_on_deadlines()
         self.end_all_strangers()
 
-    def send(self, tag: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
+    def send(self, tag: str | None, told: Facts | str) -> None:
         """Tell the driver; a driver that is gone finds the exit records."""
         if self.driver is None:
             return
-        data = marshal.dumps((tag, code, at_time_limit, error))
+        data = marshal.dumps((tag, told))
         try:
             self.driver.sendall(struct.pack("!I", len(data)) + data)
         except OSError:
@@ -143,17 +150,28 @@ class Keeper:
         self.fill_slots()
 
     def fill_slots(self) -> None:
-        """Start what waits, in order, each in the lowest free slot."""
+        """Start what waits, in order, each in the lowest free slot that it does not avoid."""
         while self.queue and self.free:
-            slot = heapq.heappop(self.free)
             start = self.queue.popleft()
+            slot = min(self.free, key=lambda slot: (place_of(slot) in start.avoid, slot))
             try:
                 pid = self.start(start, slot)
             except (OSError, ValueError) as error:
-                heapq.heappush(self.free, slot)
-                self.ended(start.tag, start.output, None, at_time_limit=False, error=describe(error, start))
+                if isinstance(error, OSError) and error.errno in _SHORTAGE:
+                    self.fall_short(start, error)
+                    return
+                self.ended(start.tag, start.output, {"error": describe(error, start)})
             else:
+                self.free.remove(slot)
                 self.jobs[pid] = Job(start.tag, start.output, pid, slot, start.seconds)
+                self.is_short &= bool(self.free)
+
+    def fall_short(self, start: Start, error: OSError) -> None:
+        """Let a start wait until there is room for another process."""
+        self.queue.appendleft(start)
+        if not self.is_short:
+            self.send(None, f"no room for another process ({error.strerror}): {len(self.jobs)} evaluations at once")
+        self.is_short = True
 
     def start(self, start: Start, slot: int) -> int:
         """Start a job in a process group of its own; return the process."""
@@ -192,7 +210,7 @@ class Keeper:
         waiting, self.queue = self.queue, deque()
         for start in waiting:
             if tags is None or start.tag in tags:
-                self.ended(start.tag, start.output, None, at_time_limit=False, error=None)
+                self.ended(start.tag, start.output, {})
             else:
                 self.queue.append(start)
 
@@ -237,6 +255,7 @@ class Keeper:
             self.next_look = now + LOOK_SECONDS
             self.end_strangers()
             self.write_exit_records()
+            self.fill_slots()
 
     def milliseconds_to_deadline(self) -> float:
         """Return how long nothing needs to be done."""
@@ -251,26 +270,34 @@ class Keeper:
                 signal_group(pid, signal.SIGKILL)  # before its number is free for another process
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             if job is not None:
-                heapq.heappush(self.free, job.slot)
+                self.free.append(job.slot)
                 self.fill_slots()
-                was_cancelled = job.is_ending and not job.at_time_limit
-                self.ended(job.tag, job.output, None if was_cancelled else code, job.at_time_limit, None)
+                self.ended(job.tag, job.output, self.end_of(job, code))
 
-    def ended(self, tag: str, output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
+    def end_of(self, job: Job, code: int) -> Facts:
+        """Return the facts of an end; one that was cancelled has none."""
+        if job.is_ending and not job.at_time_limit:
+            return {}
+        facts: Facts = {"code": code}
+        if job.at_time_limit:
+            facts["limit"] = "time"
+        elif code and self.memory_kills.has_new(is_killed=code in _KILLED):
+            facts["limit"] = "memory"
+        return {**facts, "seconds": time.monotonic() - job.started, "place": place_of(job.slot)}
+
+    def ended(self, tag: str, output: str, facts: Facts) -> None:
         """Tell the driver, or the one after it."""
-        self.unconfirmed[tag] = (output, code, at_time_limit, error)
-        self.send(tag, code, at_time_limit, error)
+        self.unconfirmed[tag] = (output, facts)
+        self.send(tag, facts)
         if self.driver is None:
-            self.write_exit_record(output, code, at_time_limit, error)
+            self.write_exit_record(output, facts)
 
-    def write_exit_record(self, output: str, code: int | None, at_time_limit: bool, error: str | None) -> None:
+    def write_exit_record(self, output: str, facts: Facts) -> None:
         """Write the end beside the output, whole or not at all; what a close has ended has no outcome."""
         if self.closing:
             return
-        text = f"code {code}" + (" time limit" if at_time_limit else "")
-        if code is None:
-            text = "withdrawn" if error is None else f"error {error}"
-        self.unwritten[os.path.relpath(output, self.study_name) + ".exit"] = text + "\n"
+        lines = [f"{name} {fact}\n" for name, fact in facts.items()]
+        self.unwritten[os.path.relpath(output, self.study_name) + ".exit"] = "".join(lines)
         self.write_exit_records()
 
     def write_exit_records(self) -> None:
@@ -303,6 +330,50 @@ class Keeper:
             self.end_strangers()
             self.reap()
             time.sleep(0.005)
+
+
+class MemoryKills:
+    """How often the kernel has killed processes here for want of memory.
+
+    It counts for each control group (``memory.events``, before version 2 ``memory.oom_control``), and for the machine.
+    """
+
+    def __init__(self) -> None:
+        self.file = self.find_file()
+        self.seen = self.count()
+
+    def has_new(self, is_killed: bool) -> bool:
+        """Return whether there are kills that nobody has accounted for, and account for one or, if not killed, all."""
+        count = self.count()
+        if count <= self.seen:
+            return False
+        self.seen = self.seen + 1 if is_killed else count
+        return True
+
+    def count(self) -> int:
+        """Return the kernel's count; 0 where it does not tell."""
+        with contextlib.suppress(OSError, ValueError), open(self.file, encoding="ascii") as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+        return 0
+
+    @staticmethod
+    def find_file() -> str:
+        """Return the file with the count of our control group, else that of the machine."""
+        with contextlib.suppress(OSError), open("/proc/self/cgroup", encoding="utf-8") as file:
+            for line in file:
+                _, controllers, group = line.rstrip("\n").split(":", 2)
+                root = "/sys/fs/cgroup" + ("" if controllers == "" else "/" + controllers)
+                name = "memory.events" if controllers == "" else "memory.oom_control"
+                if controllers in ("", "memory") and os.path.exists(path := f"{root}{group}/{name}"):
+                    return path
+        return "/proc/vmstat"
+
+
+def place_of(slot: int) -> str:
+    """Return what a slot is called in records."""
+    return f"slot {slot}"
 
 
 def ended_child() -> int | None:
@@ -348,8 +419,8 @@ def describe(error: Exception, start: Start) -> str:
     """Return what was wrong with a start, for people."""
     if not os.path.isdir(start.directory):
         return f"there is no directory {start.directory}"
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-    return f"{start.argv[0]}: {reason}"
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return f"{start.argv[0]}: {reason}".replace("\n", " ")
 
 
 def own_name() -> str:

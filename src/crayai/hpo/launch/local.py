@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.gpus import share_gpus
 
 _LOOK_SECONDS = 0.1
@@ -56,6 +56,7 @@ class LocalLauncher:
         self._ends: dict[str, JobStatus] = {}
         self._adopted: dict[str, Task] = {}
         self._confirmed: list[str] = []
+        self._notices: list[str] = []
         self._received = bytearray()
         self._keeper: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -69,7 +70,8 @@ class LocalLauncher:
     def submit(self, task: Task) -> None:
         """Hand `task` to the keeper."""
         environment, directory = dict(task.environment), str(task.directory)
-        self._send("start", task.tag, list(task.argv), environment, directory, task.output, task.time_limit_seconds)
+        seconds, avoid = task.time_limit_seconds, list(task.avoid)
+        self._send("start", task.tag, list(task.argv), environment, directory, task.output, seconds, avoid)
 
     def find(self, task: Task) -> bool:
         """Adopt the job of an earlier driver: it has ended, or its keeper may still run it."""
@@ -94,6 +96,11 @@ class LocalLauncher:
         if self._adopted:
             seconds = min(seconds, _LOOK_SECONDS)
         select.select([self._socket] if self._socket and self._is_ready else [], [], [], seconds)
+
+    def notices(self) -> list[str]:
+        """Return what the keeper wants to be known."""
+        told, self._notices = self._notices, []
+        return told
 
     def forget(self, tags: Collection[str]) -> None:
         """Let the keeper forget, and remove exit records."""
@@ -188,8 +195,11 @@ class LocalLauncher:
             size = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
             if len(self._received) < size:
                 return
-            tag, code, at_time_limit, error = marshal.loads(bytes(self._received[_LENGTH.size : size]))  # noqa: S302
-            self._ends[tag] = _status(code, at_time_limit, error)
+            tag, told = marshal.loads(bytes(self._received[_LENGTH.size : size]))  # noqa: S302 - from our own keeper
+            if tag is None:
+                self._notices.append(told)
+            else:
+                self._ends[tag] = status_of(told)
             del self._received[:size]
 
     def _others(self) -> bool:
@@ -213,18 +223,17 @@ class LocalLauncher:
 
 
 def read_exit_record(path: Path) -> JobStatus:
-    """Return what a keeper left: ``code N``, ``code N time limit``, ``error TEXT`` or ``withdrawn``."""
-    kind, _, rest = path.read_text(encoding="utf-8").strip().partition(" ")
-    if kind != "code":
-        return _status(None, at_time_limit=False, error=rest if kind == "error" else None)
-    code, _, limit = rest.partition(" ")
-    return _status(int(code), limit == "time limit", None)
+    """Return the end that a keeper left, a fact a line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return status_of(dict(line.split(" ", 1) for line in lines))
 
 
-def _status(code: int | None, at_time_limit: bool, error: str | None) -> JobStatus:
-    if code is not None:
-        return Exited(code, at_time_limit)
-    return Withdrawn() if error is None else NotStarted(error)
+def status_of(facts: Mapping[str, Any]) -> JobStatus:
+    """Return the end that a keeper tells with these facts, see there."""
+    if "code" in facts:
+        limit = Limit(facts["limit"]) if "limit" in facts else None
+        return Exited(int(facts["code"]), limit, float(facts["seconds"]), facts["place"])
+    return NotStarted(facts["error"]) if "error" in facts else Withdrawn()
 
 
 def keeper_name(pid: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from crayai.hpo.errors import StoreFull
-from crayai.hpo.launch.base import Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Exited, Gone, JobStatus, Limit, NotStarted, Task, Withdrawn
 from crayai.hpo.records import Event
 from crayai.hpo.store.base import MemoryLog
 
@@ -56,6 +56,7 @@ class FakeMachine:
         now: The virtual time in seconds.
         started: The tags of the tasks that began to run, in order.
         most_running: How many ran at once at most.
+        notices: What its launcher is to tell the user.
     """
 
     def __init__(self, program: Program, slots: int = 1, random: Random | None = None) -> None:
@@ -65,6 +66,7 @@ class FakeMachine:
         self.now = 0.0
         self.started: list[str] = []
         self.most_running = 0
+        self.notices: list[str] = []
         self.queue: list[Task] = []
         self.running: dict[str, _Job] = {}
         self.ends: dict[str, JobStatus] = {}
@@ -79,7 +81,7 @@ class FakeMachine:
                 continue
             seconds = self._seconds(end)
             if task.time_limit_seconds is not None and seconds > task.time_limit_seconds:
-                end = End(Exited(_SIGTERM, at_time_limit=True), end.stdout, end.stderr)
+                end = End(Exited(_SIGTERM, Limit.TIME, seconds=task.time_limit_seconds), end.stdout, end.stderr)
                 seconds = task.time_limit_seconds
             self.running[task.tag] = _Job(task, end, self.now + seconds)
             self.started.append(task.tag)
@@ -156,6 +158,11 @@ class FakeLauncher:
     def wait(self, seconds: float) -> None:
         """Let virtual time pass until something ends."""
         self.machine.pass_time(seconds)
+
+    def notices(self) -> list[str]:
+        """Return what a test wants the user to know."""
+        told, self.machine.notices = self.machine.notices, []
+        return told
 
     def forget(self, tags: Collection[str]) -> None:
         """Forget these ends."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Launcher, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Launcher, Limit, NotStarted, Task, Withdrawn
 
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
@@ -173,7 +173,7 @@ class LauncherConformance:
             launcher.submit(limited)
             launcher.submit(within)
             first, second = ends_of(launcher, [limited, within])
-            expect(isinstance(first, Exited) and first.at_time_limit, True, f"at_time_limit of {first}")
+            expect(isinstance(first, Exited) and first.limit, Limit.TIME, f"the limit of {first}")
             expect(second, Exited(5), "a task within its limit")
 
     def test_cancel(self, tmp_path: Path) -> None:
