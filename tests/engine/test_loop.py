@@ -1,115 +1,18 @@
 """The loop: what it visits, tells, keeps and survives, with a launcher that runs nothing."""
 
 import signal
-from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
 import pytest
+from engine_helpers import SPACE, STRATEGIES, Driver, Watcher, history, number_of, study_of, train, undisturbed
 
-from crayai.hpo.engine.loop import Loop
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study
-from crayai.hpo.engine.tasks import TaskMaker
-from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import StoreFull, StudyFailed
-from crayai.hpo.launch.base import Exited, Gone, NotStarted
-from crayai.hpo.records import Asked, Cause, Completed, Failed, Launched, Told
-from crayai.hpo.space.hyperparameters import Choice, Float, Int
-from crayai.hpo.space.space import Space
+from crayai.hpo.launch.base import Exited, Gone
+from crayai.hpo.records import Asked, AttemptFailed, Cause, Completed, Failed, Launched, Told
 from crayai.hpo.testing.fakes import End, FakeFullLog, FakeLauncher, FakeMachine
-
-SPACE = Space([Float("--x", -4.0, 4.0, default=3.0), Int("--n", 1, 6, default=2), Choice("--kind", ["a", "b"])])
-STRATEGIES = {
-    "random": StrategySettings(name="random", arguments={"num_iters": 24}),
-    "grid": StrategySettings(name="grid", arguments={"grid_size": 3}),
-    "genetic": StrategySettings(name="genetic", arguments={"generations": 4, "pop_size": 3, "num_demes": 2}),
-    "repeated": StrategySettings(
-        name="genetic", arguments={"generations": 3, "pop_size": 3, "num_demes": 1}, repeats=2
-    ),
-}
-
-
-def study_of(strategy, **settings):
-    """Return a study with one of the strategies."""
-    return Study(space=SPACE, strategy=STRATEGIES[strategy], seed=11, command="train --quick", **settings)
-
-
-def number_of(task):
-    """Return the number of the evaluation that `task` is for."""
-    return int(task.environment["CRAYAI_EVALUATION"])
-
-
-def train(task):
-    """Print a figure of merit that the hyperparameters decide; some points fail."""
-    values = dict(word.split("=") for word in task.argv[2:])
-    x, n = float(values["--x"]), int(values["--n"])
-    if n == 6:
-        return End(Exited(3), stderr="n is too large\n")
-    return End(stdout=f"epoch 1\nFoM: {(x - 1) ** 2 + n + (values['--kind'] == 'b'):e}\n")
-
-
-@dataclass
-class Watcher:
-    """Collects what it sees; does what the test says at an event."""
-
-    action: object = None
-    events: list = field(default_factory=list)
-    notices: list = field(default_factory=list)
-
-    def begin(self, search, *, was_resumed):
-        """See nothing."""
-
-    def event(self, event, search):
-        """See an event."""
-        self.events.append(event)
-        if self.action:
-            self.action(event, search)
-
-    def notice(self, text):
-        """See a notice."""
-        self.notices.append(text)
-
-    def end(self, search):
-        """See nothing."""
-
-
-class Driver:
-    """One driver's work on the study in a directory; `log` and `machine` are those of the driver before."""
-
-    def __init__(self, root, study, program=train, *, slots=1, random=None, log=None, machine=None, **settings):
-        self.directory = StudyDirectory(root)
-        self.directory.make()
-        self.log = FakeFullLog() if log is None else log
-        self.search = Search(study, self.log)
-        self.machine = machine or FakeMachine(program, slots, random)
-        self.launcher = settings.pop("launcher", FakeLauncher)(self.machine)
-        tasks = TaskMaker(search=self.search, directory=self.directory, study_id="study", caller=root)
-        self.watcher = settings.pop("watcher", None) or Watcher()
-        self.loop = Loop(search=self.search, launcher=self.launcher, tasks=tasks, observers=[self.watcher], **settings)
-
-    def run(self):
-        """Run the loop; return whether the search is over."""
-        is_over = self.loop.run()
-        self.launcher.close()
-        return is_over
-
-    def outputs(self):
-        """Return the names of the kept files of the evaluations."""
-        return sorted(path.name for path in (self.directory.root / "output").iterdir())
-
-
-def history(search):
-    """Return every suggestion with its outcome."""
-    return [(search.record.suggestion(number), search.record.outcome(number)) for number in range(len(search.record))]
-
-
-def undisturbed(root, study):
-    """Return the history of a driver whom nothing disturbs."""
-    driver = Driver(root / "undisturbed", study)
-    assert driver.run()
-    return history(driver.search)
-
 
 # What is visited
 
@@ -177,7 +80,6 @@ def test_a_failure_among_good_ones_is_told_and_ranks_last(tmp_path):
 @pytest.mark.parametrize(
     ("end", "failed"),
     [
-        (End(NotStarted("train: gone")), Failed(Cause.NOT_STARTED, "train: gone")),
         (End(Exited(-signal.SIGSEGV)), Failed(Cause.SIGNAL, "SIGSEGV")),
         (End(Exited(0), stdout="FoM: nan"), Failed(Cause.NOT_A_NUMBER, "nan")),
         (
@@ -281,20 +183,23 @@ def test_the_first_request_lets_running_ones_finish(tmp_path, strategy):
 
 
 def test_the_second_request_ends_running_ones(tmp_path):
-    """After two requests what runs is cancelled without an outcome, and another driver runs it anew."""
+    """After two requests what runs is recorded as cancelled, has no outcome, and is run anew by another driver."""
     study = study_of("genetic")
 
     def program(task):
         return End(seconds=float("inf")) if number_of(task) >= 3 else train(task)
 
     def stop(event, search):
-        if isinstance(event, Told) and len(search.record) - len(search.unfinished()) == 3:
+        if isinstance(event, Told) and search.completed == 2:
             driver.loop.interrupts.count = 2
 
     driver = Driver(tmp_path, study, program, slots=4, watcher=Watcher(stop))
     assert not driver.run()
     assert "ending" in driver.watcher.notices[-1]
-    assert {event.number for event in driver.log.events() if isinstance(event, Told)} == {0, 1, 2}
+    assert {event.number for event in driver.log.events() if isinstance(event, Told)} == {0, 1}
+    cancelled = [event for event in driver.log.events() if isinstance(event, AttemptFailed)]
+    assert {event.number for event in cancelled} == {2, 3, 4, 5}
+    assert {event.failed.cause for event in cancelled} == {Cause.CANCELLED}
     assert driver.machine.running == {}
 
     later = Driver(tmp_path, study, log=driver.log, slots=4)

@@ -69,14 +69,18 @@ def test_a_search_counts():
 
 
 def test_attempts_are_known_until_the_end():
-    """How often an evaluation was launched is known while it is not over."""
+    """How often an evaluation was launched is known, and so the number of the next attempt, when it is over too."""
     search = Search(study_of(), MemoryLog())
     search.ask()
     search.append(Launched(0, 1))
     search.append(Launched(0, 2))
-    assert search.attempts == {0: 2}
+    search.ask()
+    search.append(Launched(1, 1))
+    search.ask()
+    assert [search.next_attempt(number) for number in range(3)] == [3, 2, 1]
     search.tell(0, Completed(1.0))
-    assert search.attempts == {}
+    search.tell(1, Completed(1.0))
+    assert [search.next_attempt(number) for number in range(3)] == [3, 2, 1]
 
 
 def test_the_best_of_equals_is_the_earlier_number():

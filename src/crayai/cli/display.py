@@ -13,7 +13,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from crayai.hpo.engine.loop import Observer
+from crayai.hpo.engine.observer import Observer
 from crayai.hpo.engine.search import Search
 from crayai.hpo.records import Event, Launched, Told
 from crayai.hpo.report.words import duration, evaluation_line, improvement

@@ -35,9 +35,10 @@ def status(directory: Path) -> None:
     """Say how far a study is."""
     paths = StudyDirectory(directory)
     with Reader(paths.log) as reader:
-        study, counts = study_from_settings(reader.settings()), reader.counts()
+        settings = reader.settings()
+        study, counts = study_from_settings(settings), reader.counts()
         best, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
-        times, failures = reader.times(), reader.failures()
+        times, failures, retried = reader.times(), reader.failures(), reader.failed_attempts()
     driver = holder(paths.lock)
     total = study.algorithm.evaluations
     ended = counts.completed + counts.failed
@@ -46,14 +47,15 @@ def status(directory: Path) -> None:
     elif total == ended:
         state = "finished"
     else:
-        state = "stopped; crayai run goes on with it"
-    causes = ", ".join(f"{number} {cause}" for cause, number in failures.items())
+        reason = f" ({settings['stopped']})" if settings.get("stopped") else ""
+        state = f"stopped{reason}; crayai run goes on with it"
     rows = [
         ("study", str(paths.root)),
         ("state", state),
         ("over", f"{ended} of {'unknown' if total is None else total}"),
         ("under way", str(counts.under_way)),
-        ("failed", f"{counts.failed}" + (f" ({causes})" if causes else "")),
+        ("failed", _counted(failures)),
+        ("tried again", _counted(retried)),
         ("best", _standing(study, best, first)),
     ]
     if times:
@@ -141,6 +143,12 @@ def verify(directory: Path) -> None:
         f"evaluation {difference.number} is not what the seed says:\n"
         f"  log:  {_values(difference.recorded.values)}\n  seed: {asked}"
     )
+
+
+def _counted(causes: dict[str, int]) -> str:
+    """Return how many failures there are, and of which causes."""
+    parts = ", ".join(f"{number} {cause}" for cause, number in causes.items())
+    return f"{sum(causes.values())}" + (f" ({parts})" if parts else "")
 
 
 def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvaluation]:

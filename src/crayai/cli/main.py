@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from crayai import __version__
+from crayai.cli.doctor import doctor, estimate
 from crayai.cli.inspect import best, export, show, status, verify
 from crayai.cli.run import run
 from crayai.hpo.errors import CrayaiError, StudyFailed
@@ -16,7 +17,7 @@ EXIT_STUDY_FAILED = 3
 
 _EPILOG = """
 Exit codes: 0 done; 1 refused or impossible, with a message; 2 wrong usage; 3 the program fails whatever the
-hyperparameters; 130 stopped by Ctrl-C, to be gone on with by the same command.
+hyperparameters; 130, 138, 143 stopped by Ctrl-C, SIGUSR1, SIGTERM, to be gone on with by the same command.
 """
 
 
@@ -26,7 +27,7 @@ def cli() -> None:
     """Hyperparameter search for any training command."""
 
 
-for command in (run, status, best, show, export, verify):
+for command in (run, doctor, estimate, status, best, show, export, verify):
     cli.add_command(command)
 
 

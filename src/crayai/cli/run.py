@@ -19,7 +19,7 @@ from crayai.hpo.store.base import MemoryLog
 
 _TYPES: dict[str, Any] = {
     "goal": click.Choice(["minimize", "maximize"]),
-    "time_limit_minutes": float,
+    **dict.fromkeys(("time_limit_minutes", "max_wall_minutes", "max_node_hours", "target_fom", "grace_seconds"), float),
     "mutation_rate": float,
     "crossover_rate": float,
     "fom": str,
@@ -33,13 +33,13 @@ _EPILOG = "\b\nKeys of a study file, each also an option:\n" + "\n".join(
 )
 
 
-def _options(function: Callable[..., None]) -> Callable[..., None]:
+def study_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each key of a study file."""
     for table, keys in reversed(list(KEYS.items())):
         for key in reversed(list(keys)):
             if key == "command":
                 continue
-            name = {"strategy": "strategy", "launcher": "launcher"}[table] if key == "name" else key
+            name = table if key == "name" else f"on_{key}" if table == "failures" else key
             flag = f"--{name.replace('_', '-')}"
             target = f"{table}__{key}"
             if key == "keep_output":
@@ -47,7 +47,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
             elif key == "gpus":
                 function = click.option(flag, target, hidden=True, callback=_gpus)(function)
             else:
-                kind = str if key == "name" else _TYPES.get(key, int)
+                kind = str if key == "name" or table == "failures" else _TYPES.get(key, int)
                 function = click.option(flag, target, type=kind, hidden=True)(function)
     return function
 
@@ -65,7 +65,7 @@ def _gpus(_context: click.Context, _option: click.Parameter, value: str | None) 
 @click.option("--extend", is_flag=True, help="Take a raised budget (generations, num_iters) for the study there.")
 @click.option("--dry-run", is_flag=True, help="Print the first commands and run nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Show nothing but what matters.")
-@_options
+@study_options
 def run(
     words: tuple[str, ...],
     directory: Path,
@@ -81,21 +81,24 @@ def run(
     crayai run study.toml --dir DIR
     crayai run --strategy genetic --param '--lr=1e-5..1e-1 log' -- python train.py
     """
-    plan = _plan(words, params, keys)
+    plan = plan_of(words, params, keys)
     if dry_run:
         _print_commands(plan, directory)
         return
     console = Console(stderr=True)
     display = choose_display(console, slots=plan.evaluation.capacity, quiet=quiet)
-    search = conduct(plan.study, directory, plan.evaluation, [display], extend=extend)
-    if search.is_done:
-        _print_result(search)
+    done = conduct(plan.study, directory, plan.evaluation, [display], budget=plan.budget, extend=extend)
+    if done.end_reason:
+        console.print(Text(f"stopped: {done.end_reason}; the same command with more goes on"), soft_wrap=True)
+    if done.search.is_done or done.end_reason:
+        _print_result(done.search)
         return
-    console.print(Text(f"stopped; the same command goes on. So far: {standing(search)}"))
-    raise click.exceptions.Exit(130)
+    console.print(Text(f"stopped; the same command goes on. So far: {standing(done.search)}"))
+    raise click.exceptions.Exit(128 + done.signal)
 
 
-def _plan(words: tuple[str, ...], params: tuple[str, ...], keys: dict[str, Any]) -> Plan:
+def plan_of(words: tuple[str, ...], params: tuple[str, ...], keys: dict[str, Any]) -> Plan:
+    """Return what the words and options of a command line say, those of `study_options` in `keys`."""
     options: dict[str, dict[str, Any]] = {table: {} for table in KEYS}
     for target, value in keys.items():
         table, key = target.split("__")

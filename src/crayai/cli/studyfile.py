@@ -3,11 +3,15 @@
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from crayai.hpo.engine.budget import Budget
 from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.interrupts import GRACE_SECONDS
+from crayai.hpo.engine.policies import KEYS as POLICY_KEYS
+from crayai.hpo.engine.policies import POLICIES
 from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
 from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.space.parse import space_from_lines, space_from_table
@@ -22,6 +26,11 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "time_limit_minutes": "of one evaluation",
         "src_path": "a directory whose entries each evaluation finds in a directory of its own",
         "keep_output": "keep the output of every evaluation, not only of failed ones and the best",
+        "max_evaluations": "stop after so many; the study can be gone on with, as with the limits below",
+        "max_wall_minutes": "stop when drivers have worked for so long",
+        "max_node_hours": "stop when evaluations have used so many nodes times hours",
+        "target_fom": "stop when a figure of merit is as good",
+        "grace_seconds": "how long after SIGTERM or SIGUSR1 the driver must have ended",
     },
     "strategy": {
         "name": "genetic, random or grid",
@@ -41,6 +50,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
         "cores_per_eval": "bind each evaluation to so many cores",
     },
+    "failures": {key: f"what follows, by default '{POLICIES[cause]}'" for key, cause in POLICY_KEYS.items()},
 }
 """Every key of a study file but those of [params], with its meaning."""
 
@@ -58,6 +68,7 @@ class Plan:
 
     study: Study
     evaluation: EvaluationSettings
+    budget: Budget
 
 
 def read_plan(
@@ -122,10 +133,13 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
         keep_output=study.pop("keep_output", False),
         source=None if source is None else Path(source).absolute(),
         gpus=None if (gpus := launcher.pop("gpus", None)) is None else [str(gpu) for gpu in gpus],
+        failures=tables.get("failures", {}),
+        grace_seconds=study.pop("grace_seconds", GRACE_SECONDS),
         **launcher,
     )
+    budget = Budget(**{field.name: study.pop(field.name, None) for field in fields(Budget)})
     strategy = _strategy(dict(tables.get("strategy", {})), study.pop("repeats", 1), file)
-    return Plan(Study(space=space, strategy=strategy, **study), evaluation)
+    return Plan(Study(space=space, strategy=strategy, **study), evaluation, budget)
 
 
 def _strategy(arguments: dict[str, Any], repeats: int, file: Path | None) -> StrategySettings:

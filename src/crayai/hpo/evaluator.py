@@ -1,10 +1,11 @@
 """How a script wants its evaluations run: ``hpo.Evaluator("python train.py", …)``."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
 from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.strategy.base import check_at_least
@@ -37,6 +38,8 @@ class Evaluator:
         gpus: The GPUs for the evaluations to share; None: all that are visible; empty: left alone.
         cores_per_eval: Bind each evaluation to so many cores; None: left alone.
         keep_output: Keep the output of every evaluation, not only of failed ones and the best.
+        failures: What follows a failure, such as ``{"exit_code": "retry 1", "time_limit": "stop"}``.
+        grace_seconds: How long after SIGTERM or SIGUSR1 the search must have ended.
     """
 
     def __init__(  # noqa: PLR0913 - the historic arguments
@@ -62,6 +65,8 @@ class Evaluator:
         gpus: Sequence[str | int] | None = None,
         cores_per_eval: int | None = None,
         keep_output: bool = False,
+        failures: Mapping[str, str] | None = None,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.cmd = cmd
         self.run_path = Path(run_path)
@@ -83,6 +88,7 @@ class Evaluator:
         self.gpus = gpus
         self.cores_per_eval = cores_per_eval
         self.keep_output = keep_output
+        self.failures, self.grace_seconds = failures, grace_seconds
 
     def settings(self) -> EvaluationSettings:
         """Return how evaluations are run, after a check that they can be.
@@ -99,6 +105,8 @@ class Evaluator:
             gpus=None if self.gpus is None else [str(gpu) for gpu in self.gpus],
             cores_per_eval=self.cores_per_eval,
             keep_output=self.keep_output,
+            failures=self.failures or {},
+            grace_seconds=self.grace_seconds,
         )
 
     def _check(self) -> None:

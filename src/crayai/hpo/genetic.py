@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from crayai.hpo.engine.loop import Observer
+from crayai.hpo.engine.observer import Observer
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study
 from crayai.hpo.errors import SettingsError

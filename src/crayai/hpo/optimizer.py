@@ -1,9 +1,11 @@
 """What every optimizer of the face does: `optimize`, then ask it for the best."""
 
+import signal
 from typing import Any
 
+from crayai.hpo.engine.budget import Budget
 from crayai.hpo.engine.conduct import check_program, conduct
-from crayai.hpo.engine.loop import Observer
+from crayai.hpo.engine.observer import Observer
 from crayai.hpo.engine.resume import choose_directory
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study
@@ -32,19 +34,43 @@ class Optimizer:
         self._seed = seed or None
         self._search: Search | None = None
 
-    def optimize(self, params: Params, *, resume: bool = True) -> None:
+    def optimize(
+        self,
+        params: Params,
+        *,
+        resume: bool = True,
+        max_evaluations: int | None = None,
+        max_wall_minutes: float | None = None,
+        max_node_hours: float | None = None,
+        target_fom: float | None = None,
+    ) -> None:
         """Search `params`; afterwards the best is known.
 
         An unfinished study of the same settings in the evaluator's ``run_path`` is gone on with, unless `resume` is
         False; a finished or different one is moved aside, to ``run.1``, ``run.2``, …
 
+        Args:
+            params: The hyperparameters.
+            resume: Whether to go on with an unfinished study.
+            max_evaluations: Stop after so many; the study stays unfinished, as with the limits below.
+            max_wall_minutes: Stop when drivers have worked for so long on the study.
+            max_node_hours: Stop when evaluations have used so many nodes times hours.
+            target_fom: Stop when a figure of merit is as good.
+
         Raises:
             CrayaiError: What was asked for cannot be, before anything is run; or the program always fails.
             KeyboardInterrupt: Ctrl-C; run the script again to go on.
+            SystemExit: SIGTERM or SIGUSR1 asked for the end; likewise.
         """
         if not isinstance(params, Params):
             raise SettingsError(f"optimize needs an hpo.Params, got {params!r}")
         settings = self.evaluator.settings()
+        budget = Budget(
+            max_evaluations=max_evaluations,
+            max_wall_minutes=max_wall_minutes,
+            max_node_hours=max_node_hours,
+            target_fom=target_fom,
+        )
         study = Study(
             space=params.space,
             strategy=self._strategy,
@@ -56,9 +82,14 @@ class Optimizer:
         check_program(study, settings.source)  # before an earlier study is moved aside
         directory, moved_to = choose_directory(self.evaluator.run_path, study, resume=resume)
         verbose = Verbose(directory, settings, output=self.evaluator.verbose, lines=self.verbose, moved_to=moved_to)
-        self._search = conduct(study, directory, settings, [verbose, *self._observers(study)])
-        if not self._search.is_done:
+        conducted = conduct(study, directory, settings, [verbose, *self._observers(study)], budget=budget)
+        self._search = conducted.search
+        if conducted.end_reason:
+            verbose.notice(f"stopped: {conducted.end_reason}")
+        elif conducted.signal == signal.SIGINT and not self._search.is_done:
             raise KeyboardInterrupt
+        elif conducted.signal and not self._search.is_done:
+            raise SystemExit(128 + conducted.signal)
 
     def _observers(self, study: Study) -> list[Observer]:  # noqa: ARG002 - for those who have some
         return []

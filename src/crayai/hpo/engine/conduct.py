@@ -2,19 +2,25 @@
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from crayai.hpo.engine.loop import Loop, Observer
-from crayai.hpo.engine.resume import open_study
+from crayai.hpo.engine.budget import Account, Budget
+from crayai.hpo.engine.interrupts import GRACE_SECONDS, Interrupts
+from crayai.hpo.engine.loop import Loop
+from crayai.hpo.engine.observer import Observer
+from crayai.hpo.engine.outputs import Outputs
+from crayai.hpo.engine.policies import policies_of
+from crayai.hpo.engine.resume import OpenStudy, open_study
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import TaskMaker
-from crayai.hpo.errors import SettingsError
+from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.local import LocalLauncher
-from crayai.hpo.strategy.base import check_at_least
+from crayai.hpo.strategy.base import check_above, check_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +34,8 @@ class EvaluationSettings:
         gpus: The GPUs for the slots to share; None: all that are visible; empty: left alone.
         cores_per_eval: Cores to bind each slot to; None: left alone.
         keep_output: Whether the output of every evaluation is kept.
+        failures: What follows a failure, by cause, where it is not the default; see `policies`.
+        grace_seconds: How long after SIGTERM or SIGUSR1 the driver must have ended.
 
     Raises:
         SettingsError: A setting that cannot be.
@@ -39,12 +47,13 @@ class EvaluationSettings:
     gpus: Sequence[str] | None = None
     cores_per_eval: int | None = None
     keep_output: bool = False
+    failures: Mapping[str, str] = field(default_factory=dict)
+    grace_seconds: float = GRACE_SECONDS
 
     def __post_init__(self) -> None:
         check_at_least(1, slots=self.slots, cores_per_eval=self.cores_per_eval)
-        minutes = 1 if self.time_limit_minutes is None else self.time_limit_minutes
-        if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
-            raise SettingsError(f"time_limit_minutes must be above 0, got {minutes!r}")
+        check_above(0, time_limit_minutes=self.time_limit_minutes, grace_seconds=self.grace_seconds)
+        policies_of(self.failures)
         if self.source is not None and not self.source.is_dir():
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
         cores = len(os.sched_getaffinity(0))
@@ -60,15 +69,31 @@ class EvaluationSettings:
         return self.slots or len(os.sched_getaffinity(0))
 
 
+@dataclass(frozen=True, slots=True)
+class Conducted:
+    """How far a driver came.
+
+    Attributes:
+        search: The search.
+        end_reason: Why it was left before its end; empty: it is over, or a signal asked for it.
+        signal: The signal that asked to stop; 0: none did.
+    """
+
+    search: Search
+    end_reason: str
+    signal: int
+
+
 def conduct(
     study: Study,
     root: Path,
     settings: EvaluationSettings,
     observers: Sequence[Observer] = (),
     *,
+    budget: Budget | None = None,
     extend: bool = False,
-) -> Search:
-    """Run `study` in the directory `root` until it is over, or stopped by Ctrl-C; return how far it came.
+) -> Conducted:
+    """Run `study` in the directory `root` until it is over, the budget used up, or a signal stops it.
 
     Raises:
         SettingsError: The command's program does not exist, or the directory cannot be written to.
@@ -78,36 +103,58 @@ def conduct(
     """
     check_program(study, settings.source)
     with open_study(root, study, extend=extend) as opened:
-        search = opened.search
         for observer in observers:
-            observer.begin(search, was_resumed=opened.was_resumed)
+            observer.begin(opened.search, was_resumed=opened.was_resumed)
         gpus = visible_gpus() if settings.gpus is None else settings.gpus
         launcher = LocalLauncher(opened.directory.root, settings.capacity, gpus, settings.cores_per_eval)
         launcher.start()
-        limit = settings.time_limit_minutes
-        tasks = TaskMaker(
-            search=search,
-            directory=opened.directory,
-            study_id=opened.study_id,
-            caller=Path.cwd(),
-            source=settings.source,
-            time_limit_seconds=None if limit is None else 60 * limit,
-        )
-        loop = Loop(
-            search=search,
-            launcher=launcher,
-            tasks=tasks,
-            observers=observers,
-            keep_output=settings.keep_output,
-        )
+        loop = _loop(opened, settings, launcher, observers, budget or Budget())
+        stopped = "the driver died"
         try:
             with loop.interrupts.caught():
                 loop.run()
+            stopped = loop.end_reason
+        except CrayaiError as error:
+            stopped = str(error).splitlines()[0]
+            raise
         finally:
             launcher.close()
             for observer in observers:
-                observer.end(search)
-        return search
+                observer.end(opened.search)
+            with suppress(StoreError):
+                opened.log.record_settings({"stopped": stopped})
+        return Conducted(opened.search, loop.end_reason, loop.interrupts.signal)
+
+
+def _loop(
+    opened: OpenStudy,
+    settings: EvaluationSettings,
+    launcher: LocalLauncher,
+    observers: Sequence[Observer],
+    budget: Budget,
+) -> Loop:
+    limit = settings.time_limit_minutes
+    tasks = TaskMaker(
+        search=opened.search,
+        directory=opened.directory,
+        study_id=opened.study_id,
+        caller=Path.cwd(),
+        source=settings.source,
+        time_limit_seconds=None if limit is None else 60 * limit,
+    )
+    slots = settings.capacity
+    return Loop(
+        search=opened.search,
+        launcher=launcher,
+        tasks=tasks,
+        outputs=Outputs(opened.directory, opened.search, keep_all=settings.keep_output),
+        account=Account(
+            budget, opened.search, worked_seconds=opened.worked_seconds, slots=slots, nodes_per_evaluation=1 / slots
+        ),
+        policies=policies_of(settings.failures),
+        observers=observers,
+        interrupts=Interrupts(settings.grace_seconds),
+    )
 
 
 def check_program(study: Study, source: Path | None) -> None:

@@ -6,21 +6,24 @@ attempt that is on record without an end. A free slot is filled first, with what
 ended comes after, while the slots work.
 """
 
-import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
-from crayai.hpo.engine.failures import FIRST_FAILURES, LOST_ATTEMPTS, explain, outcome_of
+from crayai.hpo.engine.budget import Account
+from crayai.hpo.engine.failures import error_of, explain, is_shortage, outcome_of
 from crayai.hpo.engine.interrupts import Interrupts
+from crayai.hpo.engine.observer import Observer
+from crayai.hpo.engine.outputs import Outputs, remove
+from crayai.hpo.engine.policies import POLICIES, Policy
+from crayai.hpo.engine.queue import Queue
 from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.suspicion import Suspicion, Verdict
 from crayai.hpo.engine.tasks import TaskMaker, render
+from crayai.hpo.engine.throttle import Throttle
 from crayai.hpo.errors import StoreFull, StudyFailed
 from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Task, Withdrawn
-from crayai.hpo.records import Asked, Completed, Event, Failed, Launched
+from crayai.hpo.records import Asked, AttemptFailed, Cause, Completed, Event, Failed, Launched
 
 _WAIT_SECONDS = 60.0
 _PAUSE_SECONDS = 5.0
@@ -29,29 +32,32 @@ _GROUP_SECONDS = 0.005
 Ended = Exited | NotStarted | Gone
 
 
-class Observer(Protocol):
-    """Watches a search; what it does changes nothing."""
-
-    def begin(self, search: Search, *, was_resumed: bool) -> None:
-        """Take note that work on `search` begins, or goes on."""
-
-    def event(self, event: Event, search: Search) -> None:
-        """Take note of `event`, which `search` has taken in."""
-
-    def notice(self, text: str) -> None:
-        """Take note of something that the user should know."""
-
-    def end(self, search: Search) -> None:
-        """Take note that work on `search` has ended, for now or for ever."""
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt that a launcher has."""
+    """An attempt that a launcher has.
+
+    Attributes:
+        asked: The evaluation.
+        attempt: Counts from 1.
+        task: What the launcher runs.
+        is_alone: Whether nothing else runs beside it.
+        is_probe: Whether the evaluation is over, and tried to see whether the program still runs.
+    """
 
     asked: Asked
     attempt: int
     task: Task
+    is_alone: bool = False
+    is_probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed, and after which no other is to be made."""
+
+    attempt: Running
+    failed: Failed
+    seconds: float | None
 
 
 @dataclass(kw_only=True)
@@ -62,146 +68,249 @@ class Loop:
         search: The search.
         launcher: Runs the tasks.
         tasks: Makes them.
+        outputs: Which output is kept.
+        account: What may be used.
+        policies: What follows the failure of an attempt.
         observers: Watch.
         interrupts: The requests to stop.
-        keep_output: Whether the output of every evaluation is kept; else only of failed ones and of the best.
         sleep: Waits for seconds.
+        clock: Seconds from any time on.
+
+    Attributes:
+        end_reason: Why the search was left before its end; empty: it is over, or a signal asked for it.
     """
 
     search: Search
     launcher: Launcher
     tasks: TaskMaker
+    outputs: Outputs
+    account: Account
+    policies: Mapping[Cause, Policy] = field(default_factory=lambda: POLICIES)
     observers: Sequence[Observer] = ()
     interrupts: Interrupts = field(default_factory=Interrupts)
-    keep_output: bool = False
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
     running: dict[str, Running] = field(default_factory=dict, init=False)
-    _waiting: list[Asked] = field(default_factory=list, init=False)
-    _held: list[tuple[Running, Failed]] = field(default_factory=list, init=False)
-    _best_kept: int | None = field(default=None, init=False)
+    end_reason: str = field(default="", init=False)
+    _queue: Queue = field(default_factory=Queue, init=False)
+    _suspicion: Suspicion[Failure] = field(default_factory=Suspicion, init=False)
+    _throttle: Throttle = field(default_factory=Throttle, init=False)
     _told: list[Running] = field(default_factory=list, init=False)
+    _over: list[str] = field(default_factory=list, init=False)
     _stops_obeyed: int = field(default=0, init=False)
 
     def run(self) -> bool:
-        """Work until the search is over, or a request to stop is obeyed; return whether it is over.
+        """Work until the search is over, the budget used up, or a stop asked for; return whether it is over.
 
         Raises:
             StudyFailed: Nothing but failures: the study can be resumed when the program is mended.
         """
-        self._waiting = self.search.unfinished()
-        self._best_kept = self.search.best
-        self._sweep()
+        self._queue = Queue(self.search.unfinished())
+        self.outputs.sweep()
         self._adopt()
         self._ask()
-        while self.running or self._can_launch:
+        while self.running or self._has_work:
             ended = self._collect()
             self._launch()
             for attempt, status in ended:
-                self._take(attempt, outcome_of(status, attempt.task, self.search.study))
+                self._take(attempt, status)
+            if not self.running and not self._has_work:
+                self._tell_all(self._suspicion.release() if self.search.completed else [])
             self._ask()
             self._obey_stops()
-            if self.running and not self._can_launch:
+            if not self._can_launch and (self.running or self._has_work):
                 self._rest()
         self._commit()
-        if self._held and not self.interrupts.count:
-            self._give_up()
+        if self._suspicion.held and not self.interrupts.count and not self.end_reason:
+            self._give_up(f"all of the first {len(self._suspicion.held)} evaluations failed")
+        if not self.search.is_done and not self.interrupts.count:
+            self.end_reason = self.end_reason or self.account.reason_not_to_ask()
         return self.search.is_done
-
-    def _sweep(self) -> None:
-        """Remove what an earlier driver had no time to remove."""
-        for number, path in self.tasks.directory.all_outputs():
-            outcome = self.search.record.outcome(number) if number < len(self.search.record) else None
-            is_spare = isinstance(outcome, Completed) and number != self.search.best and not self.keep_output
-            if is_spare or (outcome is not None and path.suffix == ".exit"):
-                path.unlink(missing_ok=True)
 
     def _adopt(self) -> None:
         """Take over what an earlier driver launched and nobody knows the end of."""
-        for asked in tuple(self._waiting):
-            attempt = self.search.attempts.get(asked.number, 0)
-            if attempt == 0:
+        for asked in self._queue:
+            attempt = self.search.next_attempt(asked.number) - 1
+            if attempt == 0 or self._has_failed(asked.number, attempt):
                 continue
             task = self.tasks.make(asked, attempt)
             if self.launcher.find(task):
                 self.running[task.tag] = Running(asked, attempt, task)
-                self._waiting.remove(asked)
+                self.account.launched(task.tag)
+                self._queue.remove(asked)
+
+    def _has_failed(self, number: int, attempt: int) -> bool:
+        """Return whether this attempt is on record as failed, and another is to be made."""
+        return any(failed.attempt == attempt for failed in self.search.failed_attempts.get(number, ()))
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether something is to be launched, now or after a pause."""
+        return self._may_go_on and (len(self._queue) > 0 or self._queue.next_wake is not None)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return not self.interrupts.count and not self.end_reason
 
     def _rest(self) -> None:
         """Wait until something ends; commit, unless that is at once, when the next launch commits as well."""
         self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_GROUP_SECONDS))
         if not self.launcher.poll(self.running.keys()):
             self._commit()
-            self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_WAIT_SECONDS))
+            self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(self._rest_seconds()))
+
+    def _rest_seconds(self) -> float:
+        """Return how long there is nothing to do but to wait for an end."""
+        wake = self._queue.next_wake
+        pause = _WAIT_SECONDS if wake is None else max(0.0, wake - self.clock())
+        return min(_WAIT_SECONDS, pause, self.interrupts.seconds_left, self.account.seconds_left())
 
     def _collect(self) -> list[tuple[Running, Ended]]:
-        """Return what is over; what was taken back, or is dead without an end, has no outcome and is to run again."""
+        """Return what is over; what was taken back has no outcome, and is to run again."""
         ended: list[tuple[Running, Ended]] = []
         for tag, status in self.launcher.poll(self.running.keys()).items():
             if isinstance(status, Alive):
                 continue
             attempt = self.running.pop(tag)
-            was_lost = isinstance(status, Gone) and attempt.attempt < LOST_ATTEMPTS
-            if isinstance(status, Withdrawn) or was_lost:
-                self._again(attempt)
-            else:
+            self.account.ended(tag)
+            if not isinstance(status, Withdrawn):
                 ended.append((attempt, status))
+                continue
+            if status.seconds is not None and not attempt.is_probe:
+                failed = Failed(Cause.CANCELLED, "ended by the driver, which was asked to stop")
+                self._note_failure(attempt, failed, status.seconds, status.place)
+            self._again(attempt)
+        for text in self.launcher.notices():
+            self._notice(text)
+        self._queue.wake(self.clock())
         return ended
 
-    def _take(self, attempt: Running, outcome: Completed | Failed) -> None:
-        """Judge an outcome; what failed because we ended it, or because there was no room, is to run again."""
-        if isinstance(outcome, Failed) and self._stops_obeyed > 1:
+    def _take(self, attempt: Running, status: Ended) -> None:
+        """Act on an end: tell it, or try again."""
+        outcome = outcome_of(status, attempt.task, self.search.study)
+        seconds = status.seconds if isinstance(status, Exited) else None
+        if isinstance(outcome, Completed):
+            self._throttle.success()
+        if attempt.is_probe:
+            self._take_probe(attempt, has_failed=isinstance(outcome, Failed))
+        elif isinstance(outcome, Completed):
+            self._tell_all(self._suspicion.succeeded())
+            self._tell(attempt, outcome, seconds)
+        elif self._stops_obeyed > 1:
             self._again(attempt)
-        elif isinstance(outcome, Failed) and not self.tasks.directory.has_room():
+        elif not self.tasks.directory.has_room():
             self._await_room("no room for files, so an evaluation failed; it will run again")
             self._again(attempt)
-        else:
-            self._judge(attempt, outcome)
+        elif is_shortage(outcome, attempt.task) and not attempt.is_alone:
+            self._throttle.shortage(len(self.running) + 1)
+            self._notice(f"no room for more processes or files: at most {self._throttle.most} evaluations at once")
+            self._note_failure(attempt, outcome, seconds, "")
+            self._again(attempt)
+        elif not self._retry(attempt, outcome, seconds, getattr(status, "place", "")):
+            self._suspect(Failure(attempt, outcome, seconds))
 
     def _again(self, attempt: Running) -> None:
         """Have an evaluation launched anew, before others."""
-        self.launcher.forget([attempt.task.tag])
-        self._waiting.insert(0, attempt.asked)
+        self._over.append(attempt.task.tag)
+        if attempt.is_probe:
+            self._suspicion.probe_lost()
+        else:
+            self._queue.again(attempt.asked)
 
-    def _judge(self, attempt: Running, outcome: Completed | Failed) -> None:
-        """Tell an outcome; failures before the first success are held back, for the program may be at fault."""
-        if isinstance(outcome, Failed) and not self.search.completed:
-            self._held.append((attempt, outcome))
-            if len(self._held) >= FIRST_FAILURES:
-                self._give_up()
-            return
-        for held, failed in self._held:
-            self._tell(held, failed)
-        self._held = []
-        self._tell(attempt, outcome)
-
-    def _tell(self, attempt: Running, outcome: Completed | Failed) -> None:
-        self._announce(self.search.tell(attempt.asked.number, outcome))
-        self._told.append(attempt)
-
-    def _give_up(self) -> None:
-        """End the study where nothing but failures came.
+    def _retry(self, attempt: Running, failed: Failed, seconds: float | None, place: str) -> bool:
+        """Try again after a pause, if the policy says so; return whether it does.
 
         Raises:
-            StudyFailed: With the first failure.
+            StudyFailed: The policy says that the study stops.
+        """
+        policy, number = self.policies[failed.cause], attempt.asked.number
+        before = [f for f in self.search.failed_attempts.get(number, ()) if f.failed.cause == failed.cause]
+        if len(before) < policy.retries:
+            self._note_failure(attempt, failed, seconds, place if policy.elsewhere else "")
+            self._over.append(attempt.task.tag)
+            pause = policy.pause_seconds * 2 ** len(before)
+            self._queue.pause(attempt.asked, self.clock() + pause)
+            self._notice(f"evaluation {number} failed ({failed.cause}: {failed.detail}); next attempt in {pause:g} s")
+            return True
+        if policy.stops:
+            self._suspicion.held.insert(0, Failure(attempt, failed, seconds))
+            tries = f"evaluation {number} failed {len(before) + 1} times" if before else f"evaluation {number} failed"
+            self._give_up(f"{tries} by the cause '{failed.cause}', for which the policy is to stop")
+        return False
+
+    def _note_failure(self, attempt: Running, failed: Failed, seconds: float | None, place: str) -> None:
+        event = AttemptFailed(attempt.asked.number, attempt.attempt, failed, seconds, place)
+        self.search.append(event)
+        self._announce(event)
+
+    def _suspect(self, failure: Failure) -> None:
+        """Tell a failure, or hold it back while the set-up may be at fault.
+
+        Raises:
+            StudyFailed: It is.
+        """
+        error = error_of(failure.failed, failure.attempt.task)
+        released, verdict = self._suspicion.failed(failure, error, has_completed=self.search.completed > 0)
+        self._tell_all(released)
+        if verdict is Verdict.STOP:
+            self._give_up(f"all of the first {len(self._suspicion.held)} evaluations failed")
+        elif verdict is Verdict.PROBE and self._may_go_on and self.search.best is not None:
+            self._launch_probe(self.search.best)
+
+    def _launch_probe(self, number: int) -> None:
+        """Try an evaluation once more that has completed before."""
+        self._notice(
+            f"the last {self._suspicion.streak} evaluations failed with the same error; evaluation {number}, which "
+            "completed before, is tried once more to see whether the program still runs"
+        )
+        asked = Asked(number, self.search.record.suggestion(number))
+        self._start([self._prepare(asked, is_probe=True)])
+
+    def _take_probe(self, probe: Running, *, has_failed: bool) -> None:
+        self._over.append(probe.task.tag)
+        remove([probe.task.stdout, probe.task.stderr])
+        streak, number = self._suspicion.streak, probe.asked.number
+        released, verdict = self._suspicion.probed(has_failed=has_failed)
+        self._tell_all(released)
+        if verdict is Verdict.STOP:
+            self._give_up(
+                f"the last {streak} evaluations failed with the same error, and evaluation {number}, which completed "
+                "before, fails now too"
+            )
+
+    def _tell_all(self, failures: Iterable[Failure]) -> None:
+        for failure in failures:
+            self._tell(failure.attempt, failure.failed, failure.seconds)
+
+    def _tell(self, attempt: Running, outcome: Completed | Failed, seconds: float | None) -> None:
+        self._announce(self.search.tell(attempt.asked.number, outcome, seconds))
+        self._told.append(attempt)
+
+    def _give_up(self, reason: str) -> None:
+        """End the study, and leave without an outcome what was held back: it is to run again.
+
+        Raises:
+            StudyFailed: With `reason` and the first failure that is held back.
         """
         self.launcher.cancel(self.running.keys())
-        self.launcher.forget([attempt.task.tag for attempt, _ in self._held])  # they are to run again
-        attempt, failed = self._held[0]
-        asked = attempt.asked
+        self._commit()
+        held = self._suspicion.held
+        self.launcher.forget([failure.attempt.task.tag for failure in held])
+        failure = held[0]
+        asked = failure.attempt.asked
         line = render(self.search.study, self.tasks.directory, asked.number, asked.suggestion.values).line
         raise StudyFailed(
-            f"all of the first {len(self._held)} evaluations failed, so the study was stopped; nothing is lost, and "
-            f"the same command goes on when the program is mended. Evaluation {asked.number}: "
-            + explain(failed, attempt.task, line)
+            f"{reason}, so the study was stopped; nothing is lost, and the same command goes on when the program is "
+            f"mended. Evaluation {asked.number}: {explain(failure.failed, failure.attempt.task, line)}"
         )
 
     def _ask(self) -> None:
         """Ask so far ahead that a slot that becomes free has work at once; this changes no point."""
-        while not self.interrupts.count and len(self._waiting) < self.launcher.capacity:
+        while self._may_go_on and len(self._queue) < self.launcher.capacity and not self.account.reason_not_to_ask():
             asked = self.search.ask()
             if asked is None:
                 return
-            self._waiting.append(asked)
+            self._queue.add(asked)
             self._announce(asked)
 
     def _commit(self) -> None:
@@ -220,60 +329,72 @@ class Loop:
     def _await_room(self, reason: str) -> None:
         """Pause until there is room for files, or a stop is asked for."""
         self._notice(f"paused: {reason}; going on by itself when there is room")
-        self.sleep(_PAUSE_SECONDS)
+        self._sleep()
         while not self.tasks.directory.has_room() and not self.interrupts.count:
-            self.sleep(_PAUSE_SECONDS)
+            self._sleep()
         self._notice("going on: there is room again" if not self.interrupts.count else "stopping, without room")
 
+    def _sleep(self) -> None:
+        self.interrupts.wait(self.interrupts.count, lambda: self.sleep(_PAUSE_SECONDS))
+        self.interrupts.look()
+
     def _tidy(self) -> None:
-        """Let go of what is on record: the launcher's memory, and output but that of failed ones and of the best."""
-        if self._told:
-            self.launcher.forget([attempt.task.tag for attempt in self._told])
+        """Let go of what is on record: the launcher's memory, and output that is not kept."""
+        if self._told or self._over:
+            self.launcher.forget([*(attempt.task.tag for attempt in self._told), *self._over])
         for attempt in self._told:
-            number = attempt.asked.number
-            if self.keep_output or not isinstance(self.search.record.outcome(number), Completed):
-                continue
-            paths: Iterable[str | Path] = [attempt.task.stdout, attempt.task.stderr]
-            if self.search.point_of(number) == self.search.best:
-                paths = [] if self._best_kept is None else self.tasks.directory.outputs(self._best_kept)
-                self._best_kept = number
-            for path in paths:
-                with suppress(FileNotFoundError):
-                    os.unlink(path)  # noqa: PTH108 - twice for each evaluation, and three times as fast
-        self._told = []
+            self.outputs.tidy(attempt.asked.number, attempt.attempt, attempt.task)
+        self._told, self._over = [], []
 
     @property
     def _can_launch(self) -> bool:
-        return bool(self._waiting) and not self.interrupts.count and len(self.running) < self.launcher.capacity
+        running = len(self.running)
+        has_room = running < min(self.launcher.capacity, self._throttle.most)
+        return has_room and self._may_go_on and len(self._queue) > 0
 
     def _launch(self) -> None:
-        """Launch waiting evaluations, as far as there are slots."""
-        tasks: list[Task] = []
+        """Launch waiting evaluations, as far as there are slots, and the budget allows."""
+        prepared: list[Running] = []
         while self._can_launch:
-            asked = self._waiting.pop(0)
-            attempt = self.search.attempts.get(asked.number, 0) + 1
-            task = self.tasks.make(asked, attempt)
-            self.running[task.tag] = Running(asked, attempt, task)
-            launched = Launched(asked.number, attempt)
-            self.search.append(launched)
-            self._announce(launched)
-            tasks.append(task)
-        if tasks:
-            self._commit()
-        for task in tasks:
-            self.launcher.submit(task)
+            self.end_reason = self.account.reason_not_to_launch()
+            if not self.end_reason:
+                prepared.append(self._prepare(self._queue.pop()))
+        if prepared:
+            self._start(prepared)
+
+    def _prepare(self, asked: Asked, *, is_probe: bool = False) -> Running:
+        """Record the next attempt at an evaluation."""
+        attempt = self.search.next_attempt(asked.number)
+        avoid = {failed.place for failed in self.search.failed_attempts.get(asked.number, ()) if failed.place}
+        task = self.tasks.make(asked, attempt, avoid=tuple(sorted(avoid)))
+        self.running[task.tag] = running = Running(asked, attempt, task, self._throttle.most == 1, is_probe)
+        self.account.launched(task.tag)
+        launched = Launched(asked.number, attempt)
+        self.search.append(launched)
+        self._announce(launched)
+        return running
+
+    def _start(self, prepared: Sequence[Running]) -> None:
+        """Launch what is on record."""
+        self._commit()
+        for running in prepared:
+            self.launcher.submit(running.task)
 
     def _obey_stops(self) -> None:
-        """Act on the requests to stop: the first asks for patience, the second ends what runs."""
+        """Act on the requests to stop, and on the end of the budget: what runs may finish, or is ended."""
+        self.interrupts.look()
+        if reason := self.account.reason_to_end():
+            self.end_reason = reason
+            self.interrupts.count = max(2, self.interrupts.count)
         asked = self.interrupts.count  # one more may come at any point below
         if asked == self._stops_obeyed:
             return
         if asked > 1:
-            self._notice(f"ending {len(self.running)} running evaluations")
+            self._notice(f"{self.end_reason and self.end_reason + '; '}ending {len(self.running)} running evaluations")
             self.launcher.cancel(self.running.keys())
         else:
             self.launcher.withdraw()
-            self._notice("stopping: running evaluations may finish; Ctrl-C again ends them")
+            self._notice(f"stopping: running evaluations may finish{self.interrupts.remark}")
         self._stops_obeyed = asked
 
     def _announce(self, event: Event) -> None:

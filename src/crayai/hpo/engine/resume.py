@@ -27,6 +27,7 @@ class OpenStudy:
         search: The search as far as it went.
         was_resumed: Whether evaluations were found in the log.
         worked_seconds: How long earlier drivers worked on it.
+        log: What is recorded of it.
     """
 
     directory: StudyDirectory
@@ -34,6 +35,7 @@ class OpenStudy:
     search: Search
     was_resumed: bool
     worked_seconds: float
+    log: SqliteLog
 
 
 @contextmanager
@@ -57,10 +59,10 @@ def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[Op
             recorded = log.settings()
             study = _agreed(directory, recorded, study, extend=extend)
             study_id: str = recorded.get("study_id") or secrets.token_hex(6)
-            log.record_settings({**study.settings(), "study_id": study_id})
+            log.record_settings({**study.settings(), "study_id": study_id, "stopped": ""})
             search = Search(study, log)
             worked_seconds = log.record_driver(f"process {os.getpid()} on {socket.gethostname()}")
-            yield OpenStudy(directory, study_id, search, bool(len(search.record)), worked_seconds)
+            yield OpenStudy(directory, study_id, search, bool(len(search.record)), worked_seconds, log)
     finally:
         lock.release()
 

@@ -32,7 +32,7 @@ class Search:
 
     Attributes:
         record: Every suggestion with its outcome.
-        attempts: How often each unfinished evaluation was launched.
+        attempts: How often each evaluation was launched, but for finished ones with one attempt.
         failed_attempts: Those of each unfinished evaluation that failed and were to be made again.
         best: The number of the completed evaluation with the least loss, the earlier of equals; of repeated points
             the first evaluation, and their mean loss counts.
@@ -82,6 +82,11 @@ class Search:
     def unfinished(self) -> list[Asked]:
         """Return the evaluations without an outcome."""
         return [Asked(number, self.record.suggestion(number)) for number in self.record.unfinished()]
+
+    def next_attempt(self, number: int) -> int:
+        """Return the number of the next attempt at an evaluation, from 1."""
+        at_least = 0 if self.record.outcome(number) is None else 1
+        return self.attempts.get(number, at_least) + 1
 
     def evaluation(self, number: int) -> Evaluation:
         """Return evaluation `number` with its outcome, for people."""
@@ -138,7 +143,8 @@ class Search:
         self.record.append(event)
         self._state = self.study.algorithm.fold(self._state, event)
         if isinstance(event, Told):
-            self.attempts.pop(event.number, None)
+            if self.attempts.get(event.number) == 1:
+                del self.attempts[event.number]  # most have one, and next_attempt knows
             self.failed_attempts.pop(event.number, None)
             self._count(event)
 

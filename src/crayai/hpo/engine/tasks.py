@@ -32,8 +32,8 @@ class TaskMaker:
     source: Path | None = None
     time_limit_seconds: float | None = None
 
-    def make(self, asked: Asked, attempt: int) -> Task:
-        """Return the task for one attempt, and make its directory where it needs one."""
+    def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = ()) -> Task:
+        """Return the task for one attempt, best not at the places to `avoid`; make its directory if it needs one."""
         study = self.search.study
         rendered = render(study, self.directory, asked.number, asked.suggestion.values)
         needs_own = self.source is not None or study.filled_command.needs_directory
@@ -53,6 +53,7 @@ class TaskMaker:
             directory=self.caller if own is None or self.source is None else own,
             output=self.directory.output(asked.number, attempt),
             time_limit_seconds=self.time_limit_seconds,
+            avoid=avoid,
         )
 
 

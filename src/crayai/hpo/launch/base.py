@@ -91,7 +91,15 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The job was taken back, before it started or by a cancel: it has no outcome."""
+    """The job was taken back, before it started or by a cancel: it has no outcome.
+
+    Attributes:
+        seconds: How long it ran; None: it did not, or it is not known.
+        place: Where it ran; empty: not known.
+    """
+
+    seconds: float | None = field(default=None, compare=False)
+    place: str = field(default="", compare=False)
 
 
 JobStatus = Alive | Exited | NotStarted | Gone | Withdrawn

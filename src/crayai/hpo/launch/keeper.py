@@ -10,9 +10,9 @@ From the driver it gets, each as a length and a marshalled tuple, first ("slots"
     ("cancel", tags)     ("forget", tags)     ("close",)
 and it answers one byte when it is ready, then for each start, likewise, (tag, facts), and (None, text) for what the
 user should know. The facts of an end, of which an exit record has one a line: "code", "limit" (the one that was
-exceeded: "time" or "memory"), "seconds", "place"; or "error" where nothing was started; or none: it was taken back,
-before it started or by a cancel. What is to be started waits here for a free slot, so that a slot never waits for the
-driver; where the machine has no room for another process it waits too.
+exceeded: "time" or "memory"), "seconds", "place"; or "error" where nothing was started. Without "code" and "error" it
+was taken back: before it started, or by a cancel. What is to be started waits here for a free slot, so that a slot
+never waits for the driver; where the machine has no room for another process it waits too.
 """
 
 import contextlib
@@ -275,15 +275,15 @@ class Keeper:
                 self.ended(job.tag, job.output, self.end_of(job, code))
 
     def end_of(self, job: Job, code: int) -> Facts:
-        """Return the facts of an end; one that was cancelled has none."""
-        if job.is_ending and not job.at_time_limit:
-            return {}
-        facts: Facts = {"code": code}
+        """Return the facts of an end; one that was cancelled has no code."""
+        facts: Facts = {"seconds": time.monotonic() - job.started, "place": place_of(job.slot)}
         if job.at_time_limit:
             facts["limit"] = "time"
+        elif job.is_ending:
+            return facts
         elif code and self.memory_kills.has_new(is_killed=code in _KILLED):
             facts["limit"] = "memory"
-        return {**facts, "seconds": time.monotonic() - job.started, "place": place_of(job.slot)}
+        return {"code": code, **facts}
 
     def ended(self, tag: str, output: str, facts: Facts) -> None:
         """Tell the driver, or the one after it."""

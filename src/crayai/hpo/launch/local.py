@@ -21,6 +21,7 @@ from typing import Any
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.gpus import share_gpus
+from crayai.hpo.processes import Process
 
 _LOOK_SECONDS = 0.1
 _AHEAD = 1
@@ -204,12 +205,12 @@ class LocalLauncher:
 
     def _others(self) -> bool:
         """Return whether keepers of earlier drivers live; names of the dead are removed."""
-        own = None if self._keeper is None else str(self._keeper.pid)
-        names = [path for path in self._keepers.glob("*") if path.name.split(".")[-2] != own]
-        dead = [path for path in names if not _is_alive(path)]
-        for path in dead:
+        own = (socket.gethostname(), None if self._keeper is None else self._keeper.pid)
+        found = {path: _keeper_of(path) for path in self._keepers.glob("*")}
+        living = {path: keeper for path, keeper in found.items() if _is_alive(path, keeper)}
+        for path in found.keys() - living:
             path.unlink(missing_ok=True)
-        return len(dead) < len(names)
+        return any((keeper.host, keeper.pid) != own for keeper in living.values())
 
     @staticmethod
     def _status_of_adopted(task: Task, *, kept: bool) -> JobStatus:
@@ -230,36 +231,38 @@ def read_exit_record(path: Path) -> JobStatus:
 
 def status_of(facts: Mapping[str, Any]) -> JobStatus:
     """Return the end that a keeper tells with these facts, see there."""
-    if "code" in facts:
-        limit = Limit(facts["limit"]) if "limit" in facts else None
-        return Exited(int(facts["code"]), limit, float(facts["seconds"]), facts["place"])
-    return NotStarted(facts["error"]) if "error" in facts else Withdrawn()
+    if "error" in facts:
+        return NotStarted(facts["error"])
+    seconds, place = float(facts["seconds"]) if "seconds" in facts else None, facts.get("place", "")
+    if "code" not in facts:
+        return Withdrawn(seconds, place)
+    limit = Limit(facts["limit"]) if "limit" in facts else None
+    return Exited(int(facts["code"]), limit, seconds, place)
 
 
-def keeper_name(pid: int) -> str:
-    """Return what tells a living process from any other that ever was: host, boot, process, time of its start."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
-    is_dead = stat[0] in "ZX"  # a zombie that nobody has waited for
-    return "" if is_dead else f"{socket.gethostname()}.{boot}.{pid}.{stat[19]}"
+def _keeper_of(path: Path) -> Process:
+    """Return the keeper that put up this name, in which there may be the batch job that it ran in."""
+    host, boot, pid, start = path.name.rsplit(".", 3)
+    try:
+        job = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        job = ""  # it has ended, and taken its name down
+    return Process(host, boot, int(pid), start, job=job)
 
 
-def _is_alive(path: Path) -> bool:
+def _is_alive(path: Path, keeper: Process) -> bool:
     """Return whether the keeper that put up this name lives.
 
     Raises:
         LaunchError: It is on another machine, so that nobody here can know.
     """
-    host, _, pid, _ = path.name.rsplit(".", 3)
-    if host != socket.gethostname():
+    has_ended = keeper.has_ended()
+    if has_ended is None:
         raise LaunchError(
-            f"evaluations of an earlier driver may still run on {host}: resume the study there, "
+            f"evaluations of an earlier driver may still run on {keeper.host}: resume the study there, "
             f"or remove {path} if that machine has been restarted"
         )
-    try:
-        return keeper_name(int(pid)) == path.name
-    except OSError:
-        return False
+    return not has_ended
 
 
 def _kill_tagged(tag: str) -> None:

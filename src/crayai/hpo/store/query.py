@@ -84,6 +84,10 @@ class Reader:
         """Return how many evaluations have failed, by cause."""
         return dict(self._rows("SELECT cause, count(*) FROM told WHERE cause IS NOT NULL GROUP BY cause"))
 
+    def failed_attempts(self) -> dict[str, int]:
+        """Return how many attempts have failed after which another was to be made, by cause."""
+        return dict(self._rows("SELECT cause, count(*) FROM attempt_failed GROUP BY cause"))
+
     def best(self, repeats: int = 1) -> StoredEvaluation | None:
         """Return the completed evaluation with the least loss, the earlier of equals.
 

@@ -1,5 +1,6 @@
 """What a strategy is, and what it is shown."""
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -21,6 +22,20 @@ def check_at_least(least: int, **settings: int | None) -> None:
     for name, value in settings.items():
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             raise SettingsError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def check_above(bound: float, **settings: float | None) -> None:
+    """Refuse settings that are no finite number above `bound`.
+
+    Raises:
+        SettingsError: With the setting, the rule and the value.
+    """
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if not isinstance(value, int | float) or isinstance(value, bool) or not bound < value < math.inf:
+            rule = f"above {bound:g}" if math.isfinite(bound) else "a number"
+            raise SettingsError(f"{name} must be {rule}, got {value!r}")
 
 
 def check_rate(**settings: float) -> None:

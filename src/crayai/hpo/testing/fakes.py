@@ -4,7 +4,7 @@ Time is a number that `FakeLauncher.wait` moves on, so that a test of hours take
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -41,6 +41,7 @@ Program = Callable[[Task], End] | Mapping[str, End]
 class _Job:
     task: Task
     end: End
+    since: float
     over_at: float
 
 
@@ -83,7 +84,7 @@ class FakeMachine:
             if task.time_limit_seconds is not None and seconds > task.time_limit_seconds:
                 end = End(Exited(_SIGTERM, Limit.TIME, seconds=task.time_limit_seconds), end.stdout, end.stderr)
                 seconds = task.time_limit_seconds
-            self.running[task.tag] = _Job(task, end, self.now + seconds)
+            self.running[task.tag] = _Job(task, end, self.now, self.now + seconds)
             self.started.append(task.tag)
             self.most_running = max(self.most_running, len(self.running))
 
@@ -101,7 +102,10 @@ class FakeMachine:
         job = self.running.pop(tag)
         Path(job.task.stdout).write_text(end.stdout, encoding="utf-8")
         Path(job.task.stderr).write_text(end.stderr, encoding="utf-8")
-        self.ends[tag] = end.status
+        status = end.status
+        if isinstance(status, Exited | Withdrawn) and status.seconds is None:
+            status = replace(status, seconds=self.now - job.since)
+        self.ends[tag] = status
         self.fill_slots()
 
     def withdraw(self, tags: Collection[str]) -> None:

@@ -1,0 +1,22 @@
+"""What watches a search: displays and log files."""
+
+from typing import Protocol
+
+from crayai.hpo.engine.search import Search
+from crayai.hpo.records import Event
+
+
+class Observer(Protocol):
+    """Watches a search; what it does changes nothing."""
+
+    def begin(self, search: Search, *, was_resumed: bool) -> None:
+        """Take note that work on `search` begins, or goes on."""
+
+    def event(self, event: Event, search: Search) -> None:
+        """Take note of `event`, which `search` has taken in."""
+
+    def notice(self, text: str) -> None:
+        """Take note of something that the user should know."""
+
+    def end(self, search: Search) -> None:
+        """Take note that work on `search` has ended, for now or for ever."""
