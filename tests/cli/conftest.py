@@ -92,8 +92,20 @@ class Workplace:
 
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start the command line; it is ended if it outlasts all patience."""
+        return self._start(self._line(words))
+
+    def start_program(self, name: str) -> subprocess.Popen[str]:
+        """Start a Python program of the directory, likewise."""
+        return self._start(self.python(name))
+
+    @staticmethod
+    def python(name: str) -> list[str]:
+        """Return the words that run a Python program."""
+        return [sys.executable, name]
+
+    def _start(self, words: list[str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            self._line(words),
+            words,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,15 +120,22 @@ class Workplace:
         process.kill()
         self.open_gate()
 
-    def start_gated(self) -> subprocess.Popen[str]:
+    def start_gated(self, *options: str) -> subprocess.Popen[str]:
         """Start a study whose evaluation 6 stands at the gate, and return when it stands there."""
-        process = self.start(*self.gated)
+        process = self.start(*self.gated[:1], *options, *self.gated[1:])
+        try:
+            self.await_gate()
+        except TimeoutError as error:
+            process.kill()
+            raise TimeoutError(f"{error}: {process.communicate()}") from error
+        return process
+
+    def await_gate(self) -> None:
+        """Return when evaluation 6 stands at the gate."""
         ready, _, _ = select.select([self._reached], [], [], PATIENCE_SECONDS)
         if not ready:
-            process.kill()
-            raise TimeoutError(f"no evaluation has come to the gate: {process.communicate()}")
+            raise TimeoutError("no evaluation has come to the gate")
         os.read(self._reached, 100)
-        return process
 
     @property
     def gated(self) -> list[str]:

@@ -6,7 +6,6 @@ from typing import TextIO
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from crayai.hpo.engine.fom import tail
@@ -194,7 +193,7 @@ def _values(values: Values) -> str:
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:
-    table = Table.grid(padding=(0, 2))
+    """Print names and texts in two columns; lines are not broken, so that programs can read them."""
+    width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        table.add_row(Text(name, style="bold"), Text(text))
-    Console(soft_wrap=True).print(table)
+        Console().print(Text.assemble((f"{name:<{width}}", "bold"), "  ", text), soft_wrap=True)
