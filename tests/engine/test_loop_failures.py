@@ -37,7 +37,7 @@ def test_a_retry_is_a_new_attempt_of_the_same_evaluation(tmp_path):
     def program(task):
         tasks.append(task)
         if number_of(task) == 3 and attempt_of(task) == 1:
-            return End(Exited(-signal.SIGBUS, place="slot 1"))
+            return End(Exited(-signal.SIGBUS, location="slot 1"))
         return train(task)
 
     study = study_of("random")

@@ -120,7 +120,7 @@ def test_a_signal_is_a_negative_code(tmp_path):
 def test_an_end_says_where_and_how_long(tmp_path):
     """An end has the place where the task ran, and how long; a later task keeps away from a place if it can."""
     with closing(LocalLauncher(tmp_path, 2)) as launcher:
-        for number, avoid, place in (
+        for number, avoid, location in (
             (0, (), "slot 0"),
             (1, ("slot 0",), "slot 1"),
             (2, ("slot 0", "slot 1"), "slot 0"),
@@ -128,7 +128,7 @@ def test_an_end_says_where_and_how_long(tmp_path):
             task = replace(shell(tmp_path, number, "exit 3"), avoid=avoid)
             launcher.submit(task)
             (end,) = ends_of(launcher, [task])
-            assert end.place == place
+            assert end.location == location
             assert 0 < end.seconds < PATIENCE_SECONDS
 
 

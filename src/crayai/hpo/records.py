@@ -127,14 +127,14 @@ class AttemptFailed:
         attempt: Counts from 1.
         failed: Why.
         seconds: How long it ran; None: not known.
-        place: Where it ran; empty: not known.
+        location: Where it ran; empty: not known.
     """
 
     number: int
     attempt: int
     failed: Failed
     seconds: float | None = None
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)

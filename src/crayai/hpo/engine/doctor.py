@@ -23,7 +23,12 @@ from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.records import Cause, Completed, Failed, Outcome
 
 _WAIT_SECONDS = 60.0
+TICK_SECONDS = 1.0
+"""So much later than the first run the second one begins, for many programs take their seed from a clock of seconds."""
+
 QUOTED_LINES = 6
+"""So many of a program's last words are worth reading."""
+
 _LOOKED_AT = 200
 _FILES = 20_000
 _DEPTH = 3
@@ -293,12 +298,12 @@ def examine(
     prober = Prober(study)
     with closing(_launcher(settings, root)) as launcher:
         bench = Bench(study, settings, root, launcher, watcher)
-        before = snapshot(start)
+        before = snapshot(start, root)
         runs = bench.run([prober.default()])
         if runs[0].fom is None:
             return Examination(study=study, settings=settings, runs=tuple(runs), room=room)
-        litter = _Litter(start, before)
-        time.sleep(max(0.0, 1.0 - (runs[0].seconds or 0.0)))  # what is seeded with the time in seconds shall show it
+        litter = _Litter(start, root, before)
+        time.sleep(max(0.0, TICK_SECONDS - (runs[0].seconds or 0.0)))
         runs += bench.run(prober.others(quick=quick), runs[0].seconds)
         seen = Examination(study=study, settings=settings, runs=tuple(runs))
         if not quick:
@@ -335,10 +340,10 @@ Stamp = tuple[int, int, int]
 """What changes with a file: its inode, its size, the time of its last change."""
 
 
-def snapshot(start: Path) -> dict[Path, Stamp]:
-    """Return the files below `start`: some levels and many files deep, without what is hidden or another study's."""
+def snapshot(start: Path, but: Path) -> dict[Path, Stamp]:
+    """Return the files below `start`, some levels deep, without hidden ones, studies, and the directory `but`."""
     found: dict[Path, Stamp] = {}
-    for path in _files(start):
+    for path in _files(start, but):
         if len(found) >= _FILES:
             break
         try:
@@ -349,12 +354,15 @@ def snapshot(start: Path) -> dict[Path, Stamp]:
     return found
 
 
-def _files(start: Path) -> Iterator[Path]:
+def _files(start: Path, but: Path) -> Iterator[Path]:
     for name, directories, files in os.walk(start):
         here = Path(name)
+        if here == but or "study.db" in files:
+            directories.clear()
+            continue
         is_deep = len(here.relative_to(start).parts) >= _DEPTH
-        directories[:] = [] if is_deep or "study.db" in files else sorted(filter(_is_plain, directories))
-        yield from () if "study.db" in files else (here / file for file in filter(_is_plain, files))
+        directories[:] = [] if is_deep else sorted(filter(_is_plain, directories))
+        yield from (here / file for file in filter(_is_plain, files))
 
 
 def _is_plain(name: str) -> bool:
@@ -364,15 +372,16 @@ def _is_plain(name: str) -> bool:
 class _Litter:
     """The files below `start` that the first run wrote, to see what becomes of them."""
 
-    def __init__(self, start: Path, before: dict[Path, Stamp]) -> None:
+    def __init__(self, start: Path, but: Path, before: dict[Path, Stamp]) -> None:
         self._start = start
-        self._after_first = snapshot(start)
+        self._but = but
+        self._after_first = snapshot(start, but)
         self._written = [path for path, stamp in self._after_first.items() if before.get(path) != stamp]
         self._heads = {path: _head(path) for path in self._written}
 
     def now(self) -> Litter:
         """Return what was written, and what was overwritten since; what only grew was not."""
-        after = snapshot(self._start)
+        after = snapshot(self._start, self._but)
         has_others = bool(after.keys() - self._after_first.keys())
         changed = [p for p in self._written if p in after and after[p] != self._after_first[p] and not self._grew(p)]
         return Litter(self._names(self._written), () if has_others else self._names(changed))

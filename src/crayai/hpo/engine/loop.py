@@ -178,7 +178,7 @@ class Loop:
                 continue
             if status.seconds is not None and not attempt.is_probe:
                 failed = Failed(Cause.CANCELLED, "ended by the driver, which was asked to stop")
-                self._note_failure(attempt, failed, status.seconds, status.place)
+                self._note_failure(attempt, failed, status.seconds, status.location)
             self._again(attempt)
         for text in self.launcher.notices():
             self._notice(text)
@@ -206,7 +206,7 @@ class Loop:
             self._notice(f"no room for more processes or files: at most {self._throttle.most} evaluations at once")
             self._note_failure(attempt, outcome, seconds, "")
             self._again(attempt)
-        elif not self._retry(attempt, outcome, seconds, getattr(status, "place", "")):
+        elif not self._retry(attempt, outcome, seconds, getattr(status, "location", "")):
             self._suspect(Failure(attempt, outcome, seconds))
 
     def _again(self, attempt: Running) -> None:
@@ -217,7 +217,7 @@ class Loop:
         else:
             self._queue.again(attempt.asked)
 
-    def _retry(self, attempt: Running, failed: Failed, seconds: float | None, place: str) -> bool:
+    def _retry(self, attempt: Running, failed: Failed, seconds: float | None, location: str) -> bool:
         """Try again after a pause, if the policy says so; return whether it does.
 
         Raises:
@@ -226,7 +226,7 @@ class Loop:
         policy, number = self.policies[failed.cause], attempt.asked.number
         before = [f for f in self.search.failed_attempts.get(number, ()) if f.failed.cause == failed.cause]
         if len(before) < policy.retries:
-            self._note_failure(attempt, failed, seconds, place if policy.elsewhere else "")
+            self._note_failure(attempt, failed, seconds, location if policy.elsewhere else "")
             self._over.append(attempt.task.tag)
             pause = policy.pause_seconds * 2 ** len(before)
             self._queue.pause(attempt.asked, self.clock() + pause)
@@ -238,8 +238,8 @@ class Loop:
             self._give_up(f"{tries} by the cause '{failed.cause}', for which the policy is to stop")
         return False
 
-    def _note_failure(self, attempt: Running, failed: Failed, seconds: float | None, place: str) -> None:
-        event = AttemptFailed(attempt.asked.number, attempt.attempt, failed, seconds, place)
+    def _note_failure(self, attempt: Running, failed: Failed, seconds: float | None, location: str) -> None:
+        event = AttemptFailed(attempt.asked.number, attempt.attempt, failed, seconds, location)
         self.search.append(event)
         self._announce(event)
 
@@ -365,7 +365,7 @@ class Loop:
     def _prepare(self, asked: Asked, *, is_probe: bool = False) -> Running:
         """Record the next attempt at an evaluation."""
         attempt = self.search.next_attempt(asked.number)
-        avoid = {failed.place for failed in self.search.failed_attempts.get(asked.number, ()) if failed.place}
+        avoid = {failed.location for failed in self.search.failed_attempts.get(asked.number, ()) if failed.location}
         task = self.tasks.make(asked, attempt, avoid=tuple(sorted(avoid)))
         self.running[task.tag] = running = Running(asked, attempt, task, self._throttle.most == 1, is_probe)
         self.account.launched(task.tag)

@@ -33,7 +33,7 @@ class TaskMaker:
     time_limit_seconds: float | None = None
 
     def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = ()) -> Task:
-        """Return the task for one attempt, best not at the places to `avoid`; make its directory if it needs one."""
+        """Return the task for one attempt, best not at the locations to `avoid`; make its directory if it needs one."""
         study = self.search.study
         rendered = render(study, self.directory, asked.number, asked.suggestion.values)
         needs_own = self.source is not None or study.filled_command.needs_directory

@@ -18,7 +18,7 @@ class Task:
         directory: Where the program starts.
         output: The path that, with ``.out``, ``.err`` and ``.exit`` appended, names the files of the attempt.
         time_limit_seconds: After that it is ended; None: never.
-        avoid: Places, as of earlier ends, where it should not run if others are free.
+        avoid: Locations, as of earlier ends, where it should not run if others are free.
     """
 
     tag: str
@@ -65,13 +65,13 @@ class Exited:
         code: The exit code; negative: the signal that ended it.
         limit: The limit for which it was ended.
         seconds: How long it ran; None: not known.
-        place: Where it ran; empty: not known.
+        location: Where it ran; empty: not known.
     """
 
     code: int
     limit: Limit | None = None
     seconds: float | None = field(default=None, compare=False)
-    place: str = field(default="", compare=False)
+    location: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,10 @@ class NotStarted:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The job is dead for certain, and its end is not known; `place` is where it ran, if that is known."""
+    """The job is dead for certain, and its end is not known; `location` is where it ran, if that is known."""
 
     reason: str
-    place: str = field(default="", compare=False)
+    location: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,11 @@ class Withdrawn:
 
     Attributes:
         seconds: How long it ran; None: it did not, or it is not known.
-        place: Where it ran; empty: not known.
+        location: Where it ran; empty: not known.
     """
 
     seconds: float | None = field(default=None, compare=False)
-    place: str = field(default="", compare=False)
+    location: str = field(default="", compare=False)
 
 
 JobStatus = Alive | Exited | NotStarted | Gone | Withdrawn

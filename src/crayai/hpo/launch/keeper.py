@@ -10,7 +10,7 @@ From the driver it gets, each as a length and a marshalled tuple, first ("slots"
     ("cancel", tags)     ("forget", tags)     ("close",)
 and it answers one byte when it is ready, then for each start, likewise, (tag, facts), and (None, text) for what the
 user should know. The facts of an end, of which an exit record has one a line: "code", "limit" (the one that was
-exceeded: "time" or "memory"), "seconds", "place"; or "error" where nothing was started. Without "code" and "error" it
+exceeded: "time" or "memory"), "seconds", "location"; or "error" where nothing was started. Without "code" and "error" it
 was taken back: before it started, or by a cancel. What is to be started waits here for a free slot, so that a slot
 never waits for the driver; where the machine has no room for another process it waits too.
 """
@@ -140,7 +140,7 @@ class Keeper:
         self.do_withdraw()
 
     def do_slots(self, slots: list[tuple[list[int] | None, dict[str, str]]]) -> None:
-        """Learn how many jobs may run at once, and the cores and variables of each place."""
+        """Learn how many jobs may run at once, and the cores and variables of each slot."""
         self.slots = slots
         self.free = list(range(len(slots)))
 
@@ -153,7 +153,7 @@ class Keeper:
         """Start what waits, in order, each in the lowest free slot that it does not avoid."""
         while self.queue and self.free:
             start = self.queue.popleft()
-            slot = min(self.free, key=lambda slot: (place_of(slot) in start.avoid, slot))
+            slot = min(self.free, key=lambda slot: (location_of(slot) in start.avoid, slot))
             try:
                 pid = self.start(start, slot)
             except (OSError, ValueError) as error:
@@ -276,7 +276,7 @@ class Keeper:
 
     def end_of(self, job: Job, code: int) -> Facts:
         """Return the facts of an end; one that was cancelled has no code."""
-        facts: Facts = {"seconds": time.monotonic() - job.started, "place": place_of(job.slot)}
+        facts: Facts = {"seconds": time.monotonic() - job.started, "location": location_of(job.slot)}
         if job.at_time_limit:
             facts["limit"] = "time"
         elif job.is_ending:
@@ -371,7 +371,7 @@ class MemoryKills:
         return "/proc/vmstat"
 
 
-def place_of(slot: int) -> str:
+def location_of(slot: int) -> str:
     """Return what a slot is called in records."""
     return f"slot {slot}"
 

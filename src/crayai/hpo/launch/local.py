@@ -233,11 +233,11 @@ def status_of(facts: Mapping[str, Any]) -> JobStatus:
     """Return the end that a keeper tells with these facts, see there."""
     if "error" in facts:
         return NotStarted(facts["error"])
-    seconds, place = float(facts["seconds"]) if "seconds" in facts else None, facts.get("place", "")
+    seconds, location = float(facts["seconds"]) if "seconds" in facts else None, facts.get("location", "")
     if "code" not in facts:
-        return Withdrawn(seconds, place)
+        return Withdrawn(seconds, location)
     limit = Limit(facts["limit"]) if "limit" in facts else None
-    return Exited(int(facts["code"]), limit, seconds, place)
+    return Exited(int(facts["code"]), limit, seconds, location)
 
 
 def _keeper_of(path: Path) -> Process:

@@ -23,7 +23,7 @@ Row = tuple[Any, ...]
 COLUMNS = {
     "asked": ("number", "event", "at", "generation", "deme", "parents", "resume_from", '"values"', "checksum"),
     "launched": ("number", "attempt", "event", "at", "checksum"),
-    "attempt_failed": ("number", "attempt", "event", "at", "cause", "detail", "seconds", "place", "checksum"),
+    "attempt_failed": ("number", "attempt", "event", "at", "cause", "detail", "seconds", "location", "checksum"),
     "told": ("number", "event", "at", "loss", "cause", "detail", "seconds", "checksum"),
 }
 """The tables of events, with their columns in order."""
@@ -42,33 +42,33 @@ EVENTS = " UNION ALL ".join(_SELECTS) + " ORDER BY place"
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-def table_row(event: Event, place: int, at: float) -> tuple[str, Row]:
-    """Return the table of `event`, and its row there; `place` is its number in the order of all events."""
+def table_row(event: Event, order: int, at: float) -> tuple[str, Row]:
+    """Return the table of `event`, and its row there; `order` is its number in the order of all events."""
     match event:
         case Asked(number, s):
             parents = _compact(s.parents) if s.parents else "[]"
             values = _compact(dict(s.values))
-            return _signed("asked", (number, place, at, s.generation, s.deme, parents, s.resume_from, values))
+            return _signed("asked", (number, order, at, s.generation, s.deme, parents, s.resume_from, values))
         case Launched(number, attempt):
-            return _signed("launched", (number, attempt, place, at))
+            return _signed("launched", (number, attempt, order, at))
         case AttemptFailed(number, attempt, failed, seconds, where):
             why = (str(failed.cause), failed.detail)
-            return _signed("attempt_failed", (number, attempt, place, at, *why, seconds, where))
+            return _signed("attempt_failed", (number, attempt, order, at, *why, seconds, where))
         case Told(number, Completed(loss), seconds):
-            return _signed("told", (number, place, at, float(loss) + 0.0, None, None, seconds))  # no -0 in SQLite
+            return _signed("told", (number, order, at, float(loss) + 0.0, None, None, seconds))  # no -0 in SQLite
         case Told(number, Failed(cause, detail), seconds):
-            return _signed("told", (number, place, at, None, str(cause), detail, seconds))
+            return _signed("told", (number, order, at, None, str(cause), detail, seconds))
     raise StoreError(f"no such event: {event!r}")
 
 
-def event_of(found: Row, place: int) -> Event:
-    """Return the event that a row of `EVENTS` says; `place` is its number among all, from 1.
+def event_of(found: Row, order: int) -> Event:
+    """Return the event that a row of `EVENTS` says; `order` is its number among all, from 1.
 
     Raises:
         StoreError: The row is damaged, or one before it is missing.
     """
-    if found[0] != place:
-        raise StoreError(f"event {place} is missing")
+    if found[0] != order:
+        raise StoreError(f"event {order} is missing")
     table = found[1]
     return event_in(table, found[2 : 2 + len(COLUMNS[table])])
 

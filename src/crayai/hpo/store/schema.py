@@ -37,7 +37,7 @@ _MIGRATIONS = (
         cause TEXT NOT NULL,
         detail TEXT NOT NULL,
         seconds REAL,                  -- that it ran; NULL: not known
-        place TEXT NOT NULL,           -- where it ran
+        location TEXT NOT NULL,        -- where it ran
         checksum INTEGER NOT NULL,
         PRIMARY KEY (number, attempt)
     ) WITHOUT ROWID;

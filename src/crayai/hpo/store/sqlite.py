@@ -153,8 +153,8 @@ def read_events(connection: sqlite3.Connection, path: Path) -> Iterator[Event]:
         StoreError: The file is damaged, with the first place where it is.
     """
     try:
-        for place, row in enumerate(connection.execute(EVENTS), start=1):
-            yield event_of(row, place)
+        for order, row in enumerate(connection.execute(EVENTS), start=1):
+            yield event_of(row, order)
     except (sqlite3.Error, StoreError) as error:
         raise _damaged(path, error) from error
 
