@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo check test lint types format overhead lock clean
+.PHONY: help demo check test lint types format overhead faults lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
@@ -32,6 +32,9 @@ format: $(VENV)/dev  ## write the format and the safe repairs
 
 overhead: $(VENV)/dev  ## measure what the driver costs
 	$(BIN)/python benchmarks/overhead.py
+
+faults: $(VENV)/dev  ## write docs/faults.md from the tests
+	$(BIN)/python tests/faults.py
 
 lock: $(VENV)/dev  ## record the versions that were tested
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

@@ -10,6 +10,10 @@ import pytest
 STUDY = ["run", "study.toml"]
 
 
+@pytest.mark.fault(
+    "SIGTERM or SIGUSR1, evaluations take longer than the grace time",
+    "they are ended, the driver ends in time with its own exit code, the same command goes on",
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_a_batch_systems_signal_ends_the_driver_within_the_grace_time(place, number, code) -> None:
     """What cannot finish in time is ended, no process is left, the exit code says why, and the same command goes on."""
@@ -29,6 +33,7 @@ def test_a_batch_systems_signal_ends_the_driver_within_the_grace_time(place, num
     assert set(place.numbers_ran()) == set(range(12))
 
 
+@pytest.mark.fault("SIGTERM, evaluations end within the grace time", "their outcomes are recorded")
 def test_what_finishes_within_the_grace_time_is_not_lost(place) -> None:
     """An evaluation that ends in time has its outcome, and is not run again."""
     with place.start_gated("--grace-seconds", "60") as process:
@@ -97,6 +102,10 @@ def test_bad_limits_are_refused_before_anything_runs(place, words, message) -> N
     assert not (place.directory / "run").exists()
 
 
+@pytest.mark.fault(
+    "exit code, signal, time limit, exit 137, CUDA out of memory, no figure of merit, NaN",
+    "each is told by its cause, ranks last, and the search goes on",
+)
 def test_causes_are_told_apart(place) -> None:
     """`status` counts failures by cause: exit code, signal, time limit, memory, no figure of merit, not a number."""
     place.write(

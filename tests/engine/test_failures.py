@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from crayai.hpo.engine.failures import explain, outcome_of
+from crayai.hpo.engine.failures import error_of, explain, outcome_of
 from crayai.hpo.engine.study import StrategySettings, Study
 from crayai.hpo.launch.base import Exited, Gone, Limit, NotStarted, Task
 from crayai.hpo.records import Cause, Completed, Failed
@@ -55,6 +55,46 @@ def test_a_good_end_needs_a_finite_figure_of_merit(task, printed, outcome):
     """A program that ends well has completed only if it printed a finite figure of merit."""
     Path(task.stdout).write_text(printed)
     assert outcome_of(Exited(0), task, study()) == outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "failed"),
+    [
+        (Exited(-9, Limit.MEMORY), "", Failed(Cause.OUT_OF_MEMORY, "the kernel ended it, or a part of it (SIGKILL)")),
+        (
+            Exited(137),
+            "",
+            Failed(Cause.OUT_OF_MEMORY, "a part of it was killed, most likely by the kernel (exit code 137)"),
+        ),
+        (
+            Exited(1),
+            "torch.OutOfMemoryError: CUDA out of memory.\n",
+            Failed(Cause.OUT_OF_MEMORY, "torch.OutOfMemoryError: CUDA out of memory. (exit code 1)"),
+        ),
+        (Exited(-6), "what():  std::bad_alloc\n", Failed(Cause.OUT_OF_MEMORY, "what():  std::bad_alloc (SIGABRT)")),
+        (Exited(1), "MemoryError\n" + "later\n" * 20, Failed(Cause.EXIT_CODE, "1")),
+        (
+            Exited(2),
+            "cp: error writing 'x': No space left on device\n",
+            Failed(Cause.NO_ROOM, "cp: error writing 'x': No space left on device (exit code 2)"),
+        ),
+        (Exited(0), "out of memory, trying a smaller batch\n", Completed(1.0)),
+    ],
+)
+def test_what_was_used_up_is_told_by_the_kernel_or_by_the_last_words(task, status, words, failed):
+    """Memory and disk are told apart by the kernel's count, or by what a program that failed said last."""
+    Path(task.stdout).write_text("FoM: 1\n")
+    Path(task.stderr).write_text(words)
+    assert outcome_of(status, task, study()) == failed
+
+
+def test_the_same_error_has_other_numbers(task):
+    """Two failures are the same if they differ in numbers alone: processes, times, addresses."""
+    errors = []
+    for words in ("[pid 17] no licence\n", "loading\n[pid 4242] no licence\n", "[pid 17] no route\n"):
+        Path(task.stderr).write_text(words)
+        errors.append(error_of(Failed(Cause.EXIT_CODE, "1"), task))
+    assert errors[0] == errors[1] != errors[2]
 
 
 def test_more_is_better_with_the_goal_to_maximize(task):

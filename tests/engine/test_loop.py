@@ -107,6 +107,10 @@ def test_failures_before_the_first_success_are_told_after_it(tmp_path):
     assert told[:5] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.fault(
+    "the program fails whatever the hyperparameters",
+    "the study stops after five, says why, records nothing as failed, and goes on when it is mended",
+)
 @pytest.mark.parametrize("slots", [1, 8])
 def test_a_program_that_always_fails_stops_the_study(tmp_path, slots):
     """After five failures and no success the study stops, says why, tells nothing, and goes on once it is mended."""
@@ -182,6 +186,7 @@ def test_the_first_request_lets_running_ones_finish(tmp_path, strategy):
     assert history(later.search) == undisturbed(tmp_path, study)
 
 
+@pytest.mark.fault("Ctrl-C twice", "what runs is ended without an outcome, and run again")
 def test_the_second_request_ends_running_ones(tmp_path):
     """After two requests what runs is recorded as cancelled, has no outcome, and is run anew by another driver."""
     study = study_of("genetic")
@@ -211,6 +216,7 @@ def test_the_second_request_ends_running_ones(tmp_path):
 # A full disk
 
 
+@pytest.mark.fault("no room for the log", "the study pauses, says so, and goes on by itself")
 def test_a_full_disk_is_waited_for(tmp_path):
     """Without room for the log the loop pauses, says so, and goes on by itself; nothing is lost or changed."""
     study = study_of("genetic")

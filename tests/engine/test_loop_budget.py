@@ -44,6 +44,10 @@ def test_max_wall_minutes(tmp_path):
     assert len(told(driver)) == 8
 
 
+@pytest.mark.fault(
+    "the wall-clock budget ends while evaluations run",
+    "they are ended without an outcome, and run again with more time",
+)
 def test_what_takes_longer_than_the_wall_minutes_is_ended(tmp_path):
     """What still runs when the time is over is ended without an outcome, and run again with more time."""
     study = study_of("random")

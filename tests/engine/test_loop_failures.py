@@ -30,6 +30,7 @@ def failed_attempts(driver):
     return [event for event in driver.log.events() if isinstance(event, AttemptFailed)]
 
 
+@pytest.mark.fault("a machine fails one attempt (SIGBUS)", "another attempt elsewhere; same points, same outcomes")
 def test_a_retry_is_a_new_attempt_of_the_same_evaluation(tmp_path):
     """An attempt that a signal ended is made again, elsewhere; its failure is on record, and the outcome is its own."""
     tasks = []
@@ -97,6 +98,7 @@ def test_when_retries_are_used_up_it_has_failed(tmp_path):
     assert driver.search.record.outcome(4) == Failed(Cause.EXIT_CODE, "1")
 
 
+@pytest.mark.fault("the driver stops between two retries", "the next one goes on counting")
 def test_retries_are_counted_across_drivers(tmp_path):
     """A later driver knows how often an evaluation was tried, and does not begin to count anew."""
     study, policies = random_study(10), policies_of({"exit_code": "retry 3 after 100 s"})
@@ -114,6 +116,10 @@ def test_retries_are_counted_across_drivers(tmp_path):
     assert [tag for tag in second.machine.started if tag.startswith("study:4:")] == [f"study:4:{n}" for n in (2, 3, 4)]
 
 
+@pytest.mark.fault(
+    "the program cannot be started any more",
+    "tried again three times; then the study stops, resumable, nothing recorded as failed",
+)
 def test_a_program_that_cannot_start_stops_the_study(tmp_path):
     """A program that cannot be started even when tried again stops the study, which can be gone on with."""
     study = random_study(20)
@@ -122,9 +128,7 @@ def test_a_program_that_cannot_start_stops_the_study(tmp_path):
         study,
         lambda task: End(NotStarted("train: Text file busy")) if number_of(task) == 7 else train(task),
     )
-    with pytest.raises(
-        StudyFailed, match=r"evaluation 7 failed 4 times by the cause 'could not start'.*file busy"
-    ):
+    with pytest.raises(StudyFailed, match=r"evaluation 7 failed 4 times by the cause 'could not start'.*file busy"):
         driver.run()
     driver.launcher.close()
     assert not any(isinstance(event, Told) and event.number == 7 for event in driver.log.events())
@@ -147,6 +151,10 @@ def test_a_policy_to_stop(tmp_path):
     assert driver.machine.running == {}
 
 
+@pytest.mark.fault(
+    "the set-up breaks in the middle: all fail with one error",
+    "one that completed before is tried; it fails too: the study stops, resumable, nothing recorded as failed",
+)
 def test_the_same_error_again_and_again_stops_the_study(tmp_path):
     """If all fail with one error and one that completed before fails now, nothing of it is told and the study stops."""
     study = random_study()
@@ -156,9 +164,7 @@ def test_the_same_error_again_and_again_stops_the_study(tmp_path):
         return End(Exited(1), stderr=f"pid {number_of(task)}: licence refused") if is_broken else train(task)
 
     driver = Driver(tmp_path, study, program)
-    with pytest.raises(
-        StudyFailed, match=r"the last \d+ evaluations failed with the same error"
-    ) as caught:
+    with pytest.raises(StudyFailed, match=r"the last \d+ evaluations failed with the same error") as caught:
         driver.run()
     driver.launcher.close()
     assert "licence refused" in str(caught.value)
@@ -169,6 +175,10 @@ def test_the_same_error_again_and_again_stops_the_study(tmp_path):
     assert history(later.search) == undisturbed(tmp_path, study)
 
 
+@pytest.mark.fault(
+    "many points fail with the same error",
+    "one that completed before is tried; it completes: they have failed, the search goes on",
+)
 def test_points_that_fail_alike_are_told(tmp_path):
     """If one that completed before completes again, the others are bad points: they are told, and all goes on."""
     study = random_study()
@@ -195,6 +205,7 @@ def test_held_failures_are_told_before_the_search_starves(tmp_path):
     assert (driver.search.completed, driver.search.failed) == (1, 11)
 
 
+@pytest.mark.fault("programs cannot fork beside others", "they run again, fewer at once, with a warning")
 def test_no_room_for_processes_means_fewer_at_once(tmp_path):
     """Programs that cannot fork beside others run again with fewer at once, none fails, and the user is told."""
 

@@ -70,6 +70,7 @@ def drive(group, directory, slots, script):
     return done.stdout.splitlines()
 
 
+@pytest.mark.fault("too many processes (pids control group)", "fewer evaluations at once, with a warning; none fails")
 def test_too_many_processes_mean_fewer_at_once(tmp_path, group):
     """Where the machine refuses another process, evaluations wait for a place, none fails, and the user is told."""
     script = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done"  # it needs no other process
@@ -79,6 +80,10 @@ def test_too_many_processes_mean_fewer_at_once(tmp_path, group):
     assert "no room for another process (Resource temporarily unavailable)" in notice
 
 
+@pytest.mark.fault(
+    "the kernel kills the program for want of memory (memory control group)",
+    "out of memory, not a signal; tried once more",
+)
 def test_the_kernels_kill_for_want_of_memory_is_told_apart(tmp_path, group):
     """A program that the kernel kills because memory is used up has exceeded that limit, and was not just killed."""
     place = group("memory", memory__max=60 << 20, memory__limit_in_bytes=60 << 20)
@@ -88,6 +93,7 @@ def test_the_kernels_kill_for_want_of_memory_is_told_apart(tmp_path, group):
     assert "Limit.MEMORY" in ends[0]
 
 
+@pytest.mark.fault("the kernel kills a child of the program, which then fails", "out of memory")
 def test_the_death_of_a_child_for_want_of_memory_too(tmp_path, group):
     """If the kernel kills a child of the program, and the program fails of it, memory is the cause as well."""
     place = group("memory", memory__max=60 << 20, memory__limit_in_bytes=60 << 20)
@@ -96,6 +102,7 @@ def test_the_death_of_a_child_for_want_of_memory_too(tmp_path, group):
     assert "Limit.MEMORY" in ends[0]
 
 
+@pytest.mark.fault("somebody kills the program by hand", "signal; tried once more, elsewhere if possible")
 def test_a_kill_by_hand_is_a_signal(tmp_path, group):
     """A program that somebody killed has exceeded no limit."""
     ends = drive(group("memory", memory__max=1 << 30, memory__limit_in_bytes=1 << 30), tmp_path, 1, "kill -9 $$")

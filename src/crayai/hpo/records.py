@@ -40,6 +40,7 @@ class Cause(StrEnum):
     SIGNAL = "signal"
     TIME_LIMIT = "time limit"
     OUT_OF_MEMORY = "out of memory"
+    NO_ROOM = "no room for files"
     NO_FOM = "no figure of merit"
     NOT_A_NUMBER = "not a number"
     NOT_STARTED = "could not start"

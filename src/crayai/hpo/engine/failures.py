@@ -13,6 +13,7 @@ _MEMORY = re.compile(
     r"out of memory|OutOfMemory|MemoryError|bad_alloc|Cannot allocate memory|oom[-_]kill|RESOURCE_EXHAUSTED",
     re.IGNORECASE,
 )
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|ENOSPC|EDQUOT", re.IGNORECASE)
 _SHORTAGE = re.compile(
     r"temporarily unavailable|Too many open files|Cannot fork|can't start new thread|unable to create.*thread",
     re.IGNORECASE,
@@ -44,6 +45,8 @@ def _bad_exit(status: Exited, task: Task) -> Failed:
     """Return why a program ended badly by itself."""
     if memory := _lack_of_memory(status, task):
         return Failed(Cause.OUT_OF_MEMORY, f"{memory} ({_ending(status.code)})")
+    if line := _line_with(_NO_ROOM, task):
+        return Failed(Cause.NO_ROOM, f"{line} ({_ending(status.code)})")
     if status.code < 0:
         return Failed(Cause.SIGNAL, _signal_name(-status.code))
     return Failed(Cause.EXIT_CODE, str(status.code))

@@ -8,7 +8,7 @@ ended comes after, while the slots work.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from crayai.hpo.engine.budget import Account
 from crayai.hpo.engine.failures import error_of, explain, is_shortage, outcome_of
@@ -41,6 +41,7 @@ class Running:
         attempt: Counts from 1.
         task: What the launcher runs.
         is_alone: Whether nothing else runs beside it.
+        pauses: How often there had been no room for files before it was launched.
         is_probe: Whether the evaluation is over, and tried to see whether the program still runs.
     """
 
@@ -48,16 +49,18 @@ class Running:
     attempt: int
     task: Task
     is_alone: bool = False
+    pauses: int = 0
     is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt that failed, and after which no other is to be made."""
+    """An attempt that failed: why, how long it ran, and where."""
 
     attempt: Running
     failed: Failed
     seconds: float | None
+    location: str
 
 
 @dataclass(kw_only=True)
@@ -97,6 +100,7 @@ class Loop:
     _throttle: Throttle = field(default_factory=Throttle, init=False)
     _told: list[Running] = field(default_factory=list, init=False)
     _over: list[str] = field(default_factory=list, init=False)
+    _pauses: int = field(default=0, init=False)
     _stops_obeyed: int = field(default=0, init=False)
 
     def run(self) -> bool:
@@ -178,7 +182,7 @@ class Loop:
                 continue
             if status.seconds is not None and not attempt.is_probe:
                 failed = Failed(Cause.CANCELLED, "ended by the driver, which was asked to stop")
-                self._note_failure(attempt, failed, status.seconds, status.location)
+                self._note(Failure(attempt, failed, status.seconds, status.location))
             self._again(attempt)
         for text in self.launcher.notices():
             self._notice(text)
@@ -186,9 +190,10 @@ class Loop:
         return ended
 
     def _take(self, attempt: Running, status: Ended) -> None:
-        """Act on an end: tell it, or try again."""
+        """Act on an end."""
         outcome = outcome_of(status, attempt.task, self.search.study)
         seconds = status.seconds if isinstance(status, Exited) else None
+        location = "" if isinstance(status, NotStarted) else status.location
         if isinstance(outcome, Completed):
             self._throttle.success()
         if attempt.is_probe:
@@ -196,18 +201,26 @@ class Loop:
         elif isinstance(outcome, Completed):
             self._tell_all(self._suspicion.succeeded())
             self._tell(attempt, outcome, seconds)
-        elif self._stops_obeyed > 1:
+        else:
+            self._take_failure(Failure(attempt, outcome, seconds, location))
+
+    def _take_failure(self, failure: Failure) -> None:
+        """Try again what failed for want of room, or by a policy; suspect the rest."""
+        attempt = failure.attempt
+        if self._stops_obeyed > 1:
             self._again(attempt)
         elif not self.tasks.directory.has_room():
             self._await_room("no room for files, so an evaluation failed; it will run again")
             self._again(attempt)
-        elif is_shortage(outcome, attempt.task) and not attempt.is_alone:
+        elif attempt.pauses < self._pauses:
+            self._again(attempt)  # there was no room while it ran
+        elif is_shortage(failure.failed, attempt.task) and not attempt.is_alone:
             self._throttle.shortage(len(self.running) + 1)
             self._notice(f"no room for more processes or files: at most {self._throttle.most} evaluations at once")
-            self._note_failure(attempt, outcome, seconds, "")
+            self._note(failure)
             self._again(attempt)
-        elif not self._retry(attempt, outcome, seconds, getattr(status, "location", "")):
-            self._suspect(Failure(attempt, outcome, seconds))
+        elif not self._retry(failure):
+            self._suspect(failure)
 
     def _again(self, attempt: Running) -> None:
         """Have an evaluation launched anew, before others."""
@@ -217,29 +230,33 @@ class Loop:
         else:
             self._queue.again(attempt.asked)
 
-    def _retry(self, attempt: Running, failed: Failed, seconds: float | None, location: str) -> bool:
+    def _retry(self, failure: Failure) -> bool:
         """Try again after a pause, if the policy says so; return whether it does.
 
         Raises:
             StudyFailed: The policy says that the study stops.
         """
-        policy, number = self.policies[failed.cause], attempt.asked.number
-        before = [f for f in self.search.failed_attempts.get(number, ()) if f.failed.cause == failed.cause]
-        if len(before) < policy.retries:
-            self._note_failure(attempt, failed, seconds, location if policy.elsewhere else "")
+        attempt, cause = failure.attempt, failure.failed.cause
+        policy, number = self.policies[cause], attempt.asked.number
+        tried = sum(before.failed.cause == cause for before in self.search.failed_attempts.get(number, ()))
+        if tried < policy.retries:
+            self._note(failure if policy.elsewhere else replace(failure, location=""))
             self._over.append(attempt.task.tag)
-            pause = policy.pause_seconds * 2 ** len(before)
+            pause = policy.pause_seconds * 2**tried
             self._queue.pause(attempt.asked, self.clock() + pause)
-            self._notice(f"evaluation {number} failed ({failed.cause}: {failed.detail}); next attempt in {pause:g} s")
+            self._notice(f"evaluation {number} failed ({cause}: {failure.failed.detail}); next attempt in {pause:g} s")
             return True
         if policy.stops:
-            self._suspicion.held.insert(0, Failure(attempt, failed, seconds))
-            tries = f"evaluation {number} failed {len(before) + 1} times" if before else f"evaluation {number} failed"
-            self._give_up(f"{tries} by the cause '{failed.cause}', for which the policy is to stop")
+            self._suspicion.held.insert(0, failure)
+            tries = f"evaluation {number} failed {tried + 1} times" if tried else f"evaluation {number} failed"
+            self._give_up(f"{tries} by the cause '{cause}', for which the policy is to stop")
         return False
 
-    def _note_failure(self, attempt: Running, failed: Failed, seconds: float | None, location: str) -> None:
-        event = AttemptFailed(attempt.asked.number, attempt.attempt, failed, seconds, location)
+    def _note(self, failure: Failure) -> None:
+        """Record an attempt that failed and is to be made again."""
+        attempt = failure.attempt
+        number, count = attempt.asked.number, attempt.attempt
+        event = AttemptFailed(number, count, failure.failed, failure.seconds, failure.location)
         self.search.append(event)
         self._announce(event)
 
@@ -328,6 +345,7 @@ class Loop:
 
     def _await_room(self, reason: str) -> None:
         """Pause until there is room for files, or a stop is asked for."""
+        self._pauses += 1
         self._notice(f"paused: {reason}; going on by itself when there is room")
         self._sleep()
         while not self.tasks.directory.has_room() and not self.interrupts.count:
@@ -367,7 +385,8 @@ class Loop:
         attempt = self.search.next_attempt(asked.number)
         avoid = {failed.location for failed in self.search.failed_attempts.get(asked.number, ()) if failed.location}
         task = self.tasks.make(asked, attempt, avoid=tuple(sorted(avoid)))
-        self.running[task.tag] = running = Running(asked, attempt, task, self._throttle.most == 1, is_probe)
+        is_alone = self._throttle.most == 1
+        self.running[task.tag] = running = Running(asked, attempt, task, is_alone, self._pauses, is_probe)
         self.account.launched(task.tag)
         launched = Launched(asked.number, attempt)
         self.search.append(launched)

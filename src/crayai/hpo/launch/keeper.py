@@ -10,8 +10,8 @@ From the driver it gets, each as a length and a marshalled tuple, first ("slots"
     ("cancel", tags)     ("forget", tags)     ("close",)
 and it answers one byte when it is ready, then for each start, likewise, (tag, facts), and (None, text) for what the
 user should know. The facts of an end, of which an exit record has one a line: "code", "limit" (the one that was
-exceeded: "time" or "memory"), "seconds", "location"; or "error" where nothing was started. Without "code" and "error" it
-was taken back: before it started, or by a cancel. What is to be started waits here for a free slot, so that a slot
+exceeded: "time" or "memory"), "seconds", "location"; or "error" where nothing was started. Without "code" and "error"
+it was taken back: before it started, or by a cancel. What is to be started waits here for a free slot, so that a slot
 never waits for the driver; where the machine has no room for another process it waits too.
 """
 
