@@ -22,7 +22,7 @@ def test_a_success_clears_the_suspicion():
     for number in range(SAME_FAILURES - 1):
         fail(suspicion, number, "same")
     assert suspicion.succeeded() == list(range(SAME_FAILURES - 1))
-    assert [fail(suspicion, n, "same")[1] for n in range(SAME_FAILURES)][-2:] == [Verdict.GO_ON, Verdict.PROBE]
+    assert [fail(suspicion, n, "same")[1] for n in range(SAME_FAILURES)][-2:] == [Verdict.GO_ON, Verdict.CONTROL]
 
 
 def test_another_error_releases_those_before():
@@ -35,32 +35,32 @@ def test_another_error_releases_those_before():
 
 
 def test_a_probe_that_fails_stops_the_study():
-    """While a probe runs all failures are held; if it fails, the set-up is at fault and none is released."""
+    """While a control runs all failures are held; if it fails, the set-up is at fault and none is released."""
     suspicion = Suspicion()
     for number in range(SAME_FAILURES):
         released, verdict = fail(suspicion, number, "same")
-    assert (released, verdict) == ([], Verdict.PROBE)
+    assert (released, verdict) == ([], Verdict.CONTROL)
     assert fail(suspicion, 98, "same") == ([], Verdict.GO_ON)
     assert fail(suspicion, 99, "other") == ([], Verdict.GO_ON)
-    assert suspicion.probed(has_failed=True) == ([], Verdict.STOP)
+    assert suspicion.controlled(has_failed=True) == ([], Verdict.STOP)
     assert len(suspicion.held) == SAME_FAILURES + 2
 
 
 def test_a_probe_that_completes_clears_the_set_up():
-    """If the probe completes, the points are bad: their failures are released, and the next probe comes later."""
+    """If the control completes, the points are bad: their failures are released, and the next control comes later."""
     suspicion = Suspicion()
     for number in range(SAME_FAILURES):
         fail(suspicion, number, "same")
-    assert suspicion.probed(has_failed=False) == (list(range(SAME_FAILURES)), Verdict.GO_ON)
+    assert suspicion.controlled(has_failed=False) == (list(range(SAME_FAILURES)), Verdict.GO_ON)
     verdicts = [fail(suspicion, number, "same")[1] for number in range(SAME_FAILURES)]
-    assert verdicts == [Verdict.GO_ON] * (SAME_FAILURES - 1) + [Verdict.PROBE]
+    assert verdicts == [Verdict.GO_ON] * (SAME_FAILURES - 1) + [Verdict.CONTROL]
     assert suspicion.streak == 2 * SAME_FAILURES
 
 
 def test_a_probe_without_an_end_is_made_again():
-    """A probe that was taken back proves nothing: the next failure asks for another."""
+    """A control that was taken back proves nothing: the next failure asks for another."""
     suspicion = Suspicion()
     for number in range(SAME_FAILURES):
         fail(suspicion, number, "same")
-    suspicion.probe_lost()
-    assert fail(suspicion, 99, "same") == ([], Verdict.PROBE)
+    suspicion.control_lost()
+    assert fail(suspicion, 99, "same") == ([], Verdict.CONTROL)

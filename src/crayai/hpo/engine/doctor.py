@@ -307,9 +307,9 @@ def examine(
         runs += bench.run(prober.others(quick=quick), runs[0].seconds)
         seen = Examination(study=study, settings=settings, runs=tuple(runs))
         if not quick:
-            places = [run.probe for run in seen.points if run.fom is not None]
+            bases = [run.probe for run in seen.points if run.fom is not None]
             is_noisy = len(set(seen.at_default)) > 1
-            runs += bench.run(prober.closer(seen.without_effect, places, is_noisy=is_noisy), runs[0].seconds)
+            runs += bench.run(prober.closer(seen.without_effect, bases, is_noisy=is_noisy), runs[0].seconds)
         return Examination(
             study=study,
             settings=settings,

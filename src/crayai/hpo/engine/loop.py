@@ -42,7 +42,7 @@ class Running:
         task: What the launcher runs.
         is_alone: Whether nothing else runs beside it.
         pauses: How often there had been no room for files before it was launched.
-        is_probe: Whether the evaluation is over, and tried to see whether the program still runs.
+        is_control: Whether the evaluation is over, and tried to see whether the program still runs.
     """
 
     asked: Asked
@@ -50,7 +50,7 @@ class Running:
     task: Task
     is_alone: bool = False
     pauses: int = 0
-    is_probe: bool = False
+    is_control: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class Loop:
             if not isinstance(status, Withdrawn):
                 ended.append((attempt, status))
                 continue
-            if status.seconds is not None and not attempt.is_probe:
+            if status.seconds is not None and not attempt.is_control:
                 failed = Failed(Cause.CANCELLED, "ended by the driver, which was asked to stop")
                 self._note(Failure(attempt, failed, status.seconds, status.location))
             self._again(attempt)
@@ -196,8 +196,8 @@ class Loop:
         location = "" if isinstance(status, NotStarted) else status.location
         if isinstance(outcome, Completed):
             self._throttle.success()
-        if attempt.is_probe:
-            self._take_probe(attempt, has_failed=isinstance(outcome, Failed))
+        if attempt.is_control:
+            self._take_control(attempt, has_failed=isinstance(outcome, Failed))
         elif isinstance(outcome, Completed):
             self._tell_all(self._suspicion.succeeded())
             self._tell(attempt, outcome, seconds)
@@ -225,8 +225,8 @@ class Loop:
     def _again(self, attempt: Running) -> None:
         """Have an evaluation launched anew, before others."""
         self._over.append(attempt.task.tag)
-        if attempt.is_probe:
-            self._suspicion.probe_lost()
+        if attempt.is_control:
+            self._suspicion.control_lost()
         else:
             self._queue.again(attempt.asked)
 
@@ -271,23 +271,23 @@ class Loop:
         self._tell_all(released)
         if verdict is Verdict.STOP:
             self._give_up(f"all of the first {len(self._suspicion.held)} evaluations failed")
-        elif verdict is Verdict.PROBE and self._may_go_on and self.search.best is not None:
-            self._launch_probe(self.search.best)
+        elif verdict is Verdict.CONTROL and self._may_go_on and self.search.best is not None:
+            self._launch_control(self.search.best)
 
-    def _launch_probe(self, number: int) -> None:
+    def _launch_control(self, number: int) -> None:
         """Try an evaluation once more that has completed before."""
         self._notice(
             f"the last {self._suspicion.streak} evaluations failed with the same error; evaluation {number}, which "
             "completed before, is tried once more to see whether the program still runs"
         )
         asked = Asked(number, self.search.record.suggestion(number))
-        self._start([self._prepare(asked, is_probe=True)])
+        self._start([self._prepare(asked, is_control=True)])
 
-    def _take_probe(self, probe: Running, *, has_failed: bool) -> None:
-        self._over.append(probe.task.tag)
-        remove([probe.task.stdout, probe.task.stderr])
-        streak, number = self._suspicion.streak, probe.asked.number
-        released, verdict = self._suspicion.probed(has_failed=has_failed)
+    def _take_control(self, control: Running, *, has_failed: bool) -> None:
+        self._over.append(control.task.tag)
+        remove([control.task.stdout, control.task.stderr])
+        streak, number = self._suspicion.streak, control.asked.number
+        released, verdict = self._suspicion.controlled(has_failed=has_failed)
         self._tell_all(released)
         if verdict is Verdict.STOP:
             self._give_up(
@@ -380,13 +380,13 @@ class Loop:
         if prepared:
             self._start(prepared)
 
-    def _prepare(self, asked: Asked, *, is_probe: bool = False) -> Running:
+    def _prepare(self, asked: Asked, *, is_control: bool = False) -> Running:
         """Record the next attempt at an evaluation."""
         attempt = self.search.next_attempt(asked.number)
         avoid = {failed.location for failed in self.search.failed_attempts.get(asked.number, ()) if failed.location}
         task = self.tasks.make(asked, attempt, avoid=tuple(sorted(avoid)))
         is_alone = self._throttle.most == 1
-        self.running[task.tag] = running = Running(asked, attempt, task, is_alone, self._pauses, is_probe)
+        self.running[task.tag] = running = Running(asked, attempt, task, is_alone, self._pauses, is_control)
         self.account.launched(task.tag)
         launched = Launched(asked.number, attempt)
         self.search.append(launched)

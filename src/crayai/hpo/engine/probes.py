@@ -99,19 +99,19 @@ class Prober:
             self._add(Role.BAD, default.everything, flag, values={**default.values, flag: BAD_VALUE})
         return self._made[1:]
 
-    def closer(self, suspects: Sequence[str], places: Sequence[Probe], *, is_noisy: bool) -> list[Probe]:
+    def closer(self, suspects: Sequence[str], bases: Sequence[Probe], *, is_noisy: bool) -> list[Probe]:
         """Return a second look at the noise, if there is some, and at `suspects`: their bounds, where they are active.
 
         Args:
             suspects: Flags that seem to have no effect.
-            places: Probes that may be changed: the first that will do, and the last random point.
+            bases: Probes that may be changed: the first that will do, and the last random point.
             is_noisy: Whether the default point has several figures of merit.
         """
         start = len(self._made)
         for flag in suspects:
-            active = [place for place in places if flag in place.values and place.flag != flag]
-            others = [place for place in active if place.role is Role.POINT]
-            for base in {place.number: place for place in (*active[:1], *others[-1:])}.values():
+            active = [base for base in bases if flag in base.values and base.flag != flag]
+            others = [base for base in active if base.role is Role.POINT]
+            for base in {base.number: base for base in (*active[:1], *others[-1:])}.values():
                 self._add_flag(self._space.flags.index(flag), base, Role.BOUND)
         for _ in range(2 if is_noisy else 0):
             self._add(Role.SEED, self._made[0].everything)

@@ -1,8 +1,8 @@
 """Is the evaluation at fault, or the set-up? Failures are held back until that is clear.
 
 If nothing but failures came from the start, the set-up is at fault. If the same error comes again and again, an
-evaluation that completed before is tried once more, as a *probe*: if it fails as well, the set-up is at fault; if not,
-these points are bad, and the next probe waits for twice as many failures.
+evaluation that completed before is tried once more, as a *control*: if it fails as well, the set-up is at fault; if
+not, these points are bad, and the next control waits for twice as many failures.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ FIRST_FAILURES = 5
 """So many failures before any success, and the set-up is at fault."""
 
 SAME_FAILURES = 8
-"""So many failures with the same error, and a probe is made."""
+"""So many failures with the same error, and a control is made."""
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class Verdict(Enum):
     """What to do next."""
 
     GO_ON = auto()
-    PROBE = auto()
+    CONTROL = auto()
     STOP = auto()
 
 
@@ -39,37 +39,37 @@ class Suspicion(Generic[T]):
     streak: int = 0
     _error: str = ""
     _threshold: int = SAME_FAILURES
-    _is_probing: bool = False
+    _has_control: bool = False
 
     def failed(self, failure: T, error: str, *, has_completed: bool) -> tuple[list[T], Verdict]:
         """Hold `failure` back; return what is not held any more, and what to do."""
-        released = self.release() if has_completed and error != self._error and not self._is_probing else []
+        released = self.release() if has_completed and error != self._error and not self._has_control else []
         self.streak = self.streak + 1 if error == self._error else 1
         self._error = error
         self.held.append(failure)
         if not has_completed:
             return [], Verdict.STOP if len(self.held) >= FIRST_FAILURES else Verdict.GO_ON
-        if self.streak < self._threshold or self._is_probing:
+        if self.streak < self._threshold or self._has_control:
             return released, Verdict.GO_ON
-        self._is_probing = True
-        return released, Verdict.PROBE
+        self._has_control = True
+        return released, Verdict.CONTROL
 
     def succeeded(self) -> list[T]:
         """Forget all suspicion; return what was held."""
         self.streak, self._error = 0, ""
         return self.release()
 
-    def probed(self, *, has_failed: bool) -> tuple[list[T], Verdict]:
-        """Take in how a probe ended; return what is not held any more, and what to do."""
-        self._is_probing = False
+    def controlled(self, *, has_failed: bool) -> tuple[list[T], Verdict]:
+        """Take in how a control ended; return what is not held any more, and what to do."""
+        self._has_control = False
         if has_failed:
             return [], Verdict.STOP
         self._threshold *= 2
         return self.release(), Verdict.GO_ON
 
-    def probe_lost(self) -> None:
-        """Take in that a probe has no end: the next failure makes another."""
-        self._is_probing = False
+    def control_lost(self) -> None:
+        """Take in that a control has no end: the next failure makes another."""
+        self._has_control = False
 
     def release(self) -> list[T]:
         """Return what is held, and hold it no more."""
