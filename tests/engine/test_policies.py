@@ -1,8 +1,10 @@
 """What follows a failure, as people write it."""
 
+from pathlib import Path
+
 import pytest
 
-from crayai.hpo.engine.policies import KEYS, POLICIES, Policy, parse_policy, policies_of
+from crayai.hpo.engine.policies import KEYS, POLICIES, Policy, key_of, parse_policy, policies_of
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Cause
 
@@ -47,3 +49,11 @@ def test_policies_by_key():
     assert KEYS["out_of_memory"] == Cause.OUT_OF_MEMORY
     with pytest.raises(SettingsError, match="unknown cause of failure 'exitcode'; did you mean 'exit_code'"):
         policies_of({"exitcode": "stop"})
+
+
+@pytest.mark.parametrize("cause", POLICIES)
+def test_the_defaults_are_documented(cause):
+    """The table in docs/running.md has a row for each cause, which ends with its default policy."""
+    rows = (Path(__file__).parents[2] / "docs" / "running.md").read_text().splitlines()
+    (row,) = (row for row in rows if row.startswith(f"| {cause} | `{key_of(cause)}` |"))
+    assert row.endswith(f"| {POLICIES[cause]} |")
