@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.store import filesystem
-from crayai.hpo.store.filesystem import file_system_of, is_network
+from crayai.hpo.store.filesystem import file_system_of, has_shared_locks, is_network
 from crayai.hpo.store.sqlite import SqliteLog
 
 
@@ -53,3 +53,43 @@ def test_the_journal_suits_the_file_system(tmp_path, monkeypatch, name, journal)
     with SqliteLog(tmp_path / "study.db") as log:
         assert log._connection.execute("PRAGMA journal_mode").fetchone() == (journal,)
         assert log._connection.execute("PRAGMA synchronous").fetchone() == (1 if journal == "wal" else 2,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "reach"),
+    [
+        ("ext4", "rw,relatime", True),
+        ("tmpfs", "rw,mode=755", True),
+        ("", "", True),
+        ("nfs4", "rw,vers=4.2,rsize=1048576,hard,local_lock=none,addr=10.0.0.1", True),
+        ("nfs", "rw,vers=3,hard,mountproto=tcp,local_lock=none,addr=10.0.0.1", True),
+        ("nfs", "rw,vers=3,hard,nolock,mountproto=tcp,local_lock=all,addr=10.0.0.1", False),
+        ("nfs", "rw,vers=3,hard,local_lock=posix", False),
+        ("nfs", "rw,vers=3,hard,local_lock=flock", True),
+        ("lustre", "rw,flock,lazystatfs", True),
+        ("lustre", "rw,checksum,localflock,lazystatfs", False),
+        ("lustre", "rw,checksum,noflock,lazystatfs", False),
+        ("lustre", "rw,checksum,lazystatfs", False),
+        ("gpfs", "rw,relatime", True),
+        ("ceph", "rw,name=admin,secret=<hidden>,acl", True),
+        ("cifs", "rw,vers=3.1.1,cache=strict", True),
+        ("cifs", "rw,vers=3.1.1,nobrl", False),
+        ("gfs2", "rw,localflocks", False),
+        ("beegfs", "rw,relatime,cfgFile=/etc/beegfs/beegfs-client.conf", False),
+        ("fuse.sshfs", "rw,user_id=0,group_id=0", False),
+        ("fuse", "", False),
+        ("9p", "rw,trans=virtio", False),
+        ("dvs", "rw", False),
+    ],
+)
+def test_locks_that_all_machines_see(tmp_path, monkeypatch, kind, options, reach):
+    """A lock is relied on where no other machine can write, or where the file system takes it there."""
+    monkeypatch.setattr(filesystem, "_mount_of", lambda _: (kind, set(options.split(","))))
+    assert has_shared_locks(tmp_path) is reach
+
+
+def test_the_options_are_what_the_kernel_says():
+    """The options of a file system are found with its type."""
+    kind, options = filesystem._mount_of(Path("/proc"))
+    assert kind == "proc"
+    assert "rw" in options or "ro" in options

@@ -3,7 +3,9 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,8 +13,10 @@ from urllib.parse import quote
 
 from crayai.hpo.errors import StoreError
 from crayai.hpo.records import Completed, Event, Outcome, Values
+from crayai.hpo.store.filesystem import is_network
+from crayai.hpo.store.lockless import copy_of
 from crayai.hpo.store.rows import outcome_of
-from crayai.hpo.store.sqlite import read_events
+from crayai.hpo.store.sqlite import read_events, read_settings, unreadable
 
 _COLUMNS = 'number, generation, deme, parents, "values", loss, cause, detail, asked_at, launched_at, told_at, attempt'
 
@@ -46,15 +50,23 @@ class Counts:
 class Reader:
     """Reads the log in the file `path`.
 
+    Beside a write-ahead log the driver does not notice readers. Elsewhere their locks would make it wait: there a copy
+    is read, made without a lock, of the time of the first question.
+
+    Args:
+        path: The log.
+        copied: Whether it is a copy that is read in any case.
+
     Raises:
         StoreError: There is no log, or it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, copied: bool = False) -> None:
         if not path.exists():
             raise StoreError(f"there is no study in {path.parent}: {path.name} is missing")
         self._path = path
-        self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=60)
+        self._copied = copied
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -62,11 +74,45 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self._open.close()
+
+    @cached_property
+    def _connection(self) -> sqlite3.Connection:
+        """The file itself beside a write-ahead log, else a copy."""
+        try:
+            if not self._copied and Path(f"{self._path}-wal").exists() and not is_network(self._path):
+                address = f"file:{quote(str(self._path))}?mode=ro"
+                live = self._open.enter_context(closing(sqlite3.connect(address, uri=True, timeout=60)))
+                if live.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+                    return live
+                live.close()  # the driver has ended meanwhile
+            return self._open.enter_context(closing(copy_of(self._path)))
+        except sqlite3.Error as error:
+            raise unreadable(self._path, error) from error
+        except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.Error):
+                raise unreadable(self._path, error.__cause__) from error
+            raise
+
+    def check(self, *, every_page: bool = False) -> int:
+        """Read all that bears a checksum, and with `every_page` look at all else too; return how many events there are.
+
+        Raises:
+            StoreError: The log is damaged.
+        """
+        self.settings()
+        problem = next(self._rows("PRAGMA integrity_check(1)"))[0] if every_page else "ok"
+        if problem != "ok":
+            raise unreadable(self._path, StoreError(problem))
+        return sum(1 for _ in self.events())
+
+    def attempts(self) -> dict[int, int]:
+        """Return the last attempt at each evaluation that was launched."""
+        return dict(self._rows("SELECT number, max(attempt) FROM launched GROUP BY number"))
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the study."""
-        return {name: json.loads(value) for name, value in self._rows("SELECT name, value FROM setting")}
+        """Return the settings of the study; empty before they were recorded."""
+        return read_settings(self._connection, self._path)
 
     def counts(self) -> Counts:
         """Return how many evaluations were asked for, have ended, and are under way."""
@@ -137,4 +183,4 @@ class Reader:
             for row in self._connection.execute(query, arguments):  # noqa: UP028 - it would close the cursor late
                 yield row
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path} cannot be read: {error}") from error
+            raise unreadable(self._path, error) from error

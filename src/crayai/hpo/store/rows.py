@@ -28,6 +28,9 @@ COLUMNS = {
 }
 """The tables of events, with their columns in order."""
 
+SETTING = ("name", "value", "total", "checksum")
+"""The columns of the table of settings."""
+
 _WIDTH = max(map(len, COLUMNS.values()))
 
 INSERT = {table: f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))})" for table, names in COLUMNS.items()}  # noqa: S608 - our own text
@@ -59,6 +62,17 @@ def table_row(event: Event, order: int, at: float) -> tuple[str, Row]:
         case Told(number, Failed(cause, detail), seconds):
             return _signed("told", (number, order, at, None, str(cause), detail, seconds))
     raise StoreError(f"no such event: {event!r}")
+
+
+def setting_row(name: str, value: Any, total: int) -> Row:
+    """Return the row of a setting; `total` is how many there are."""
+    return _signed("setting", (name, _compact(value), total))[1]
+
+
+def held_row(event: Event, order: int, at: float) -> Row:
+    """Return the row of the table of held events that holds the row of `event`."""
+    table, row = table_row(event, order, at)
+    return order, table, _compact(row)
 
 
 def event_of(found: Row, order: int) -> Event:

@@ -6,7 +6,12 @@ from crayai.hpo.errors import StoreError
 
 _MIGRATIONS = (
     """
-    CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE setting (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL,           -- as JSON
+        total INTEGER NOT NULL,        -- how many settings there are
+        checksum INTEGER NOT NULL      -- of the other columns, as everywhere below
+    ) WITHOUT ROWID;
 
     CREATE TABLE asked (
         number INTEGER PRIMARY KEY,
@@ -17,7 +22,7 @@ _MIGRATIONS = (
         parents TEXT NOT NULL,         -- numbers of evaluations, as a JSON list
         resume_from INTEGER,
         "values" TEXT NOT NULL,        -- what the program received, as a JSON object
-        checksum INTEGER NOT NULL      -- of the other columns, as everywhere below
+        checksum INTEGER NOT NULL
     );
 
     CREATE TABLE launched (
@@ -58,6 +63,12 @@ _MIGRATIONS = (
         event INTEGER NOT NULL,        -- the last one before
         at REAL NOT NULL,
         name TEXT NOT NULL
+    );
+
+    CREATE TABLE held (                -- what crayai recover saved of evaluations that cannot be asked for again yet
+        entry INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,            -- the table that it is a row of
+        content TEXT NOT NULL          -- the row, as a JSON list
     );
 
     CREATE VIEW evaluation AS

@@ -8,7 +8,7 @@ there a rollback journal with full synchronisation takes its place.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,18 @@ from typing import Any, Self
 from crayai.hpo.errors import StoreError, StoreFull
 from crayai.hpo.records import Event
 from crayai.hpo.store.filesystem import is_network
-from crayai.hpo.store.rows import COLUMNS, EVENTS, INSERT, event_of, table_row
+from crayai.hpo.store.rows import (
+    COLUMNS,
+    EVENTS,
+    INSERT,
+    Row,
+    event_in,
+    event_of,
+    held_row,
+    is_intact,
+    setting_row,
+    table_row,
+)
 from crayai.hpo.store.schema import check_format, migrate
 
 _CHECKPOINT_PAGES = 4000
@@ -25,7 +36,19 @@ _CHECKPOINT_PAGES = 4000
 
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
 
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ}
+_NO_DAMAGE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_PROTOCOL,
+}
+"""Errors that say nothing about the contents of the file."""
 
 _LASTS = " UNION ALL ".join(f"SELECT max(event) AS last FROM {table}" for table in COLUMNS)  # noqa: S608 - our own text
 _LAST_EVENT = f"SELECT max(last) FROM ({_LASTS})"  # noqa: S608 - likewise
@@ -35,8 +58,6 @@ _WORKED_SECONDS = f"""
     SELECT total(max(event_at.at - start, 0)) FROM session JOIN event_at ON event = last
 """  # noqa: S608 - likewise
 """From each driver's start to its last event; wants the number of the last event of all."""
-
-_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class SqliteLog:
@@ -83,17 +104,20 @@ class SqliteLog:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the study; empty before they were recorded."""
-        rows = self._connection.execute("SELECT name, value FROM setting").fetchall()
-        return {name: json.loads(value) for name, value in rows}
+        return read_settings(self._connection, self.path)
 
     def record_settings(self, settings: Mapping[str, Any]) -> None:
         """Record `settings` in the place of those of the same names, at once."""
-        rows = [(name, _compact(value)) for name, value in settings.items()]
-        self._transaction([("INSERT OR REPLACE INTO setting VALUES (?, ?)", row) for row in rows])
+        merged = {**self.settings(), **settings}
+        rows = [setting_row(name, value, len(merged)) for name, value in merged.items()]
+        self._transaction([("INSERT OR REPLACE INTO setting VALUES (?, ?, ?, ?)", row) for row in rows])
 
     def record_driver(self, name: str) -> float:
         """Take note of who writes from now on; return for how many seconds drivers have worked so far."""
-        worked: float = self._connection.execute(_WORKED_SECONDS, (self._event,)).fetchone()[0]
+        try:
+            worked: float = self._connection.execute(_WORKED_SECONDS, (self._event,)).fetchone()[0]
+        except sqlite3.Error as error:
+            raise _store_error(self.path, error) from error
         row = (self._event, float(self._clock()), name)
         self._transaction([("INSERT INTO driver (event, at, name) VALUES (?, ?, ?)", row)])
         return worked
@@ -105,6 +129,26 @@ class SqliteLog:
             StoreError: The file is damaged.
         """
         return read_events(self._connection, self.path)
+
+    def held(self) -> dict[int, list[Event]]:
+        """Return what was held of evaluations that could not be asked for, by their numbers.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        held: dict[int, list[Event]] = {}
+        try:
+            for kind, content in self._connection.execute("SELECT kind, content FROM held ORDER BY entry"):
+                event = event_in(kind, tuple(json.loads(content)))
+                held.setdefault(event.number, []).append(event)
+        except (sqlite3.Error, ValueError, StoreError) as error:
+            raise unreadable(self.path, error) from error
+        return held
+
+    def hold(self, events: Iterable[tuple[float, Event]]) -> None:
+        """Hold events of evaluations that cannot be asked for yet, each with its time."""
+        rows = [held_row(event, entry, at) for entry, (at, event) in enumerate(events, start=1)]
+        self._transaction([("INSERT INTO held VALUES (?, ?, ?)", row) for row in rows])
 
     def append(self, event: Event) -> None:
         """Add `event` to the turn."""
@@ -156,7 +200,29 @@ def read_events(connection: sqlite3.Connection, path: Path) -> Iterator[Event]:
         for order, row in enumerate(connection.execute(EVENTS), start=1):
             yield event_of(row, order)
     except (sqlite3.Error, StoreError) as error:
-        raise _damaged(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def read_settings(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
+    """Return the settings of the study; empty before they were recorded.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+    try:
+        rows = connection.execute("SELECT name, value, total, checksum FROM setting").fetchall()
+        _check_settings(rows, has_events=bool(connection.execute(_LAST_EVENT).fetchone()[0]))
+    except (sqlite3.Error, StoreError) as error:
+        raise unreadable(path, error) from error
+    return {name: json.loads(value) for name, value, _, _ in rows}
+
+
+def _check_settings(rows: list[Row], *, has_events: bool) -> None:
+    if has_events and not rows:
+        raise StoreError("there are evaluations without settings")
+    for row in rows:
+        if not is_intact("setting", row) or row[2] != len(rows):
+            raise StoreError(f"the setting {row[0]!r} is damaged, or one beside it is missing")
 
 
 @contextmanager
@@ -171,12 +237,14 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
         return StoreFull(f"no room to write {path}: {error}")
-    if getattr(error, "sqlite_errorcode", None) in _DAMAGE:
-        return _damaged(path, error)
-    return StoreError(f"{path} cannot be used as the log of a study: {error}")
+    return unreadable(path, error)
 
 
-def _damaged(path: Path, error: Exception) -> StoreError:
+def unreadable(path: Path, error: Exception) -> StoreError:
+    """Return what to tell the user about an `error` in reading the log `path`; if that is damaged, with the remedy."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # none: checksums, or text that is no UTF-8
+    if code != sqlite3.SQLITE_IOERR_SHORT_READ and code & 0xFF in _NO_DAMAGE:
+        return StoreError(f"{path} cannot be used as the log of a study: {error}")
     return StoreError(
         f"{path} is damaged, or no log of a study: {error}; crayai recover {path.parent} saves what can be read"
     )
