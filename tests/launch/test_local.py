@@ -464,6 +464,35 @@ def test_after_the_death_of_the_keeper_too(tmp_path, drive, bell, bells):
         await_death(pid)
 
 
+@pytest.mark.fault(
+    "kill -9 of driver and keeper at once, after an evaluation has ended",
+    "the keeper had noted the end: the next driver finds it, and the evaluation is not run again",
+)
+def test_an_end_survives_driver_and_keeper(tmp_path):
+    """What a keeper has seen end is found by the next driver, though nobody had time to write anything else."""
+    first = LocalLauncher(tmp_path, 2)
+    tasks = [shell(tmp_path, number, f"exit {number}") for number in (3, 4)]
+    for task in tasks:
+        first.submit(task)
+    ends_of(first, tasks)
+    first.forget([tasks[1].tag])
+    first.withdraw()  # forgets with the next message
+    (keeper,) = keeper_pids(tmp_path)
+    others = shell(tmp_path, 5, "exit 5")
+    first.submit(others)
+    ends_of(first, [others])
+    os.kill(keeper, signal.SIGKILL)
+    first._socket.close()
+    first._keeper.wait()
+    with closing(LocalLauncher(tmp_path, 2)) as second:
+        assert [second.find(task) for task in (*tasks, others)] == [True, False, True]
+        assert ends_of(second, [tasks[0], others]) == [Exited(3), Exited(5)]
+        second.forget([tasks[0].tag])
+        with closing(LocalLauncher(tmp_path, 2)) as third:
+            assert [third.find(task) for task in (*tasks, others)] == [False, False, True]
+    assert keeper_pids(tmp_path) == []
+
+
 def test_the_death_of_the_keeper_is_noticed(tmp_path, bell):
     """A driver whose keeper is killed says so and what to do, and closes in peace; the next one finds nothing."""
     task = shell(tmp_path, 0, "echo $$ > $1; exec sleep 1000", bell)

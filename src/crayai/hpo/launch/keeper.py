@@ -1,9 +1,11 @@
 """The parent of all evaluations on this machine: starts them, waits for them, leaves nothing behind.
 
-It is a program of its own, ``python -I -S keeper.py SOCKET DIRECTORY``, that imports nothing from the package. It
+It is a program of its own, ``python -I -S keeper.py SOCKET DIRECTORY JOB``, that imports nothing from the package. It
 outlives a driver that is killed: what runs then goes on to its end, and the end is written to an exit record beside
 the output, where the next driver finds it. As long as the file that bears its name stands in ``keepers`` below
-DIRECTORY, which is the study's and may be moved, and it is alive, jobs that it was given may still end.
+DIRECTORY, which is the study's and may be moved, and it is alive, jobs that it was given may still end. In that file
+stand the batch JOB with which it dies, and at once every end (``+``) and what the driver has forgotten (``-``), so that
+nothing that has ended is lost if both are killed.
 
 From the driver it gets, each as a length and a marshalled tuple, first ("slots", [(cpus, environment), …]), then
     ("start", tag, argv, environment, directory, output, seconds, avoid)     ("withdraw",)
@@ -32,6 +34,7 @@ from functools import partial
 
 KILL_AFTER_SECONDS = 5.0
 LOOK_SECONDS = 1.0
+NOTED_BYTES = 1 << 16
 _SHORTAGE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 _KILLED = {-signal.SIGKILL, 128 + signal.SIGKILL}  # the latter is a shell's account of its child
 _PR_SET_CHILD_SUBREAPER = 36
@@ -77,6 +80,8 @@ class Keeper:
         self.environment = dict(os.environb)
         self.cpus = os.sched_getaffinity(0)
         self.directory = ""
+        self.name = -1
+        self.noted = 0
         self.next_look = time.monotonic()
         self.closing = False
 
@@ -224,7 +229,12 @@ class Keeper:
     def do_forget(self, tags: list[str]) -> None:
         """The driver has these ends on record."""
         for tag in tags:
-            self.unconfirmed.pop(tag, None)
+            if self.unconfirmed.pop(tag, None):
+                self.note(f"-{tag}")
+        if not self.unconfirmed and self.noted > NOTED_BYTES:
+            os.ftruncate(self.name, 0)
+            self.noted = 0
+            self.note(sys.argv[3])
 
     def do_close(self) -> None:
         """End everything."""
@@ -288,9 +298,15 @@ class Keeper:
     def ended(self, tag: str, output: str, facts: Facts) -> None:
         """Tell the driver, or the one after it."""
         self.unconfirmed[tag] = (output, facts)
+        self.note("\t".join([f"+{tag}", *(f"{name} {fact}" for name, fact in facts.items())]))
         self.send(tag, facts)
         if self.driver is None:
             self.write_exit_record(output, facts)
+
+    def note(self, line: str) -> None:
+        """Add a line to our name; without room the driver, or an exit record, has to do."""
+        with contextlib.suppress(OSError):
+            self.noted += os.write(self.name, line.encode() + b"\n")
 
     def write_exit_record(self, output: str, facts: Facts) -> None:
         """Write the end beside the output, whole or not at all; what a close has ended has no outcome."""
@@ -442,7 +458,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     keeper = Keeper(driver, sys.argv[2])
     name = "keepers/" + own_name()
-    os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=keeper.study))
+    keeper.name = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600, dir_fd=keeper.study)
+    keeper.note(sys.argv[3])
     try:
         keeper.run()
     finally:

@@ -21,7 +21,7 @@ from typing import Any
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.gpus import share_gpus
-from crayai.hpo.processes import Process
+from crayai.hpo.processes import Process, own_job
 
 _LOOK_SECONDS = 0.1
 _AHEAD = 1
@@ -56,6 +56,7 @@ class LocalLauncher:
         ]
         self._ends: dict[str, JobStatus] = {}
         self._adopted: dict[str, Task] = {}
+        self._dead: dict[Path, dict[str, JobStatus]] = {}
         self._confirmed: list[str] = []
         self._notices: list[str] = []
         self._received = bytearray()
@@ -111,6 +112,7 @@ class LocalLauncher:
             if adopted is not None:
                 for suffix in (".exit", _CANCELLED):
                     Path(adopted.output + suffix).unlink(missing_ok=True)
+                self._forget_dead(tag)
             else:
                 self._confirmed.append(tag)
 
@@ -127,6 +129,8 @@ class LocalLauncher:
 
     def close(self) -> None:
         """End the keeper, and with it whatever runs under it."""
+        for path in self._dead:
+            path.unlink(missing_ok=True)
         if self._keeper is None or self._socket is None:
             return
         with suppress(LaunchError):
@@ -144,7 +148,7 @@ class LocalLauncher:
         program = Path(__file__).with_name("keeper.py")
         with theirs:
             self._keeper = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-S", program, str(theirs.fileno()), self._keepers.parent.absolute()],
+                [sys.executable, "-I", "-S", program, str(theirs.fileno()), self._keepers.parent.absolute(), own_job()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -204,19 +208,28 @@ class LocalLauncher:
             del self._received[:size]
 
     def _others(self) -> bool:
-        """Return whether keepers of earlier drivers live; names of the dead are removed."""
+        """Return whether keepers of earlier drivers live; what the dead left is read."""
         own = (socket.gethostname(), None if self._keeper is None else self._keeper.pid)
         found = {path: _keeper_of(path) for path in self._keepers.glob("*")}
         living = {path: keeper for path, keeper in found.items() if _is_alive(path, keeper)}
-        for path in found.keys() - living:
-            path.unlink(missing_ok=True)
+        for path in found.keys() - living.keys() - self._dead.keys():
+            self._dead[path] = _ends_in(path)
         return any((keeper.host, keeper.pid) != own for keeper in living.values())
 
-    @staticmethod
-    def _status_of_adopted(task: Task, *, kept: bool) -> JobStatus:
-        """Return what the exit record says; without one the job may still end while a keeper of its time lives."""
+    def _forget_dead(self, tag: str) -> None:
+        """Remove an end from what a dead keeper left."""
+        for path, ends in self._dead.items():
+            if ends.pop(tag, None):
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(f"-{tag}\n")
+
+    def _status_of_adopted(self, task: Task, *, kept: bool) -> JobStatus:
+        """Return the end that is on record; without one the job may still end while a keeper of its time lives."""
         if (record := Path(task.exit_record)).exists():
             return Withdrawn() if Path(task.output + _CANCELLED).exists() else read_exit_record(record)
+        for ends in self._dead.values():
+            if task.tag in ends:
+                return ends[task.tag]
         if kept:
             return Alive()
         _kill_tagged(task.tag)
@@ -240,11 +253,24 @@ def status_of(facts: Mapping[str, Any]) -> JobStatus:
     return Exited(int(facts["code"]), limit, seconds, location)
 
 
+def _ends_in(path: Path) -> dict[str, JobStatus]:
+    """Return the ends that a dead keeper noted and no driver has forgotten."""
+    ends: dict[str, JobStatus] = {}
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []  # it may have ended in order just now
+    for line in lines[1:-1]:  # behind the last one may be a part of another
+        tag, *facts = line[1:].split("\t")
+        if line.startswith("+"):
+            ends[tag] = status_of(dict(fact.split(" ", 1) for fact in facts))
+        else:
+            ends.pop(tag, None)
+    return ends
+
+
 def _keeper_of(path: Path) -> Process:
     """Return the keeper that put up this name, in which there may be the batch job that it ran in."""
     host, boot, pid, start = path.name.rsplit(".", 3)
     try:
-        job = path.read_text(encoding="utf-8").strip()
+        job = path.read_text(encoding="utf-8").partition("\n")[0]
     except FileNotFoundError:
         job = ""  # it has ended, and taken its name down
     return Process(host, boot, int(pid), start, job=job)
