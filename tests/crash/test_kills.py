@@ -37,6 +37,10 @@ def faults_of(results):
     return [fault for result in results for fault in result.faults]
 
 
+@pytest.mark.fault(
+    "kill -9 of the driver before and after each commit, submission, forgetting, closing, for each strategy",
+    "the next driver ends with the same points, outcomes and best; no run is repeated",
+)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_driver_may_be_killed_at_each_step(tmp_path, pool, expected, strategy):
     """Whichever effect a driver is killed before or after, the next one ends with the same, and runs nothing again."""
@@ -45,6 +49,7 @@ def test_a_driver_may_be_killed_at_each_step(tmp_path, pool, expected, strategy)
     assert sum(result.counts["kills"] for result in results) > 2 * len(expected[strategy].evaluations)
 
 
+@pytest.mark.fault("kill -9 of each driver some steps after its start, until the study is over", "likewise")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_driver_after_driver_may_be_killed(tmp_path, pool, expected, strategy, seeded):
     """However many drivers die some steps after their start, one after the other, the study ends with the same."""
@@ -53,6 +58,10 @@ def test_driver_after_driver_may_be_killed(tmp_path, pool, expected, strategy, s
     assert faults_of(results) == []
 
 
+@pytest.mark.fault(
+    "kill -9 of `crayai run`, and of its keeper, at random times",
+    "likewise; only what ran under a killed keeper runs again, and never two attempts side by side",
+)
 @pytest.mark.parametrize("keepers", [False, True], ids=["drivers", "drivers and keepers"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_command_may_be_killed_at_any_time(tmp_path, pool, expected, strategy, keepers, seeded):

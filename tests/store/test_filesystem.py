@@ -1,11 +1,13 @@
 """Which file system a path is on."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from crayai.hpo.store import filesystem
-from crayai.hpo.store.filesystem import file_system_of, has_shared_locks, is_network
+from crayai.hpo.store.filesystem import file_system_of, has_locks, has_shared_locks, is_network
 from crayai.hpo.store.sqlite import SqliteLog
 
 
@@ -93,3 +95,19 @@ def test_the_options_are_what_the_kernel_says():
     kind, options = filesystem._mount_of(Path("/proc"))
     assert kind == "proc"
     assert "rw" in options or "ro" in options
+
+
+def test_whether_there_are_locks_is_tried(tmp_path, without_locks):
+    """A file system may have no locks though nothing says so; to try leaves nothing behind."""
+    text = "import sys; from pathlib import Path; from crayai.hpo.store import filesystem as f; "
+    text += "print(f.has_locks(Path(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-c", text, tmp_path], env=without_locks, capture_output=True, check=True)
+    assert done.stdout == b"False\n"
+    assert has_locks(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_locks_that_no_other_machine_sees_are_none(tmp_path, monkeypatch):
+    """Where locks work, but only on this machine, they do not count."""
+    monkeypatch.setattr(filesystem, "_mount_of", lambda _: ("lustre", {"localflock"}))
+    assert not has_locks(tmp_path)

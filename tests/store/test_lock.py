@@ -88,6 +88,7 @@ def test_a_lock_in_the_same_process_is_refused_too(path, either):
     StudyLock(path).release()
 
 
+@pytest.mark.fault("kill -9 of the driver that holds the lock", "the lock is free")
 def test_the_death_of_the_holder_frees_the_lock(path, other):
     """After kill -9 of the holder the lock is free, though the file still names the dead."""
     other.kill()
@@ -265,6 +266,7 @@ class TestChain:
         lock.release()
 
 
+@pytest.mark.fault("the file system has no locks", "a chain of files keeps drivers apart; a dead one is proven dead")
 def test_a_file_system_without_locks(path, without_locks):
     """Where no lock can be had, whatever the error, drivers exclude each other all the same, and are followed."""
     command = [sys.executable, "-c", HOLD, path]
@@ -356,6 +358,10 @@ def run_round(path, seeded, sights):
     return len(holders)
 
 
+@pytest.mark.fault(
+    "two drivers start together, a thousand times, some are killed",
+    "just one works on the study each time, and the other names it",
+)
 @pytest.mark.usefixtures("either")
 def test_two_that_start_together(path, seeded):
     """A thousand times, of two drivers that start together one holds the study, and the other is told which.

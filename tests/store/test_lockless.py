@@ -3,14 +3,13 @@
 import os
 import signal
 import sqlite3
-import stat
 from contextlib import closing
 
 import pytest
 
 from crayai.hpo.errors import StoreError
 from crayai.hpo.store import lockless
-from crayai.hpo.store.lockless import copy_of, is_lockless, mark, open_lockless
+from crayai.hpo.store.lockless import copy_of, open_lockless
 
 ROWS = 200
 TURNS = 300
@@ -180,19 +179,3 @@ def test_what_cannot_be_copied(path):
     path.write_text("This is a letter, and no log of a study at all, as its first words say." * 9)
     with pytest.raises(StoreError, match=r"study\.db cannot be read: file is not a database"):
         copy_of(path)
-
-
-def test_the_mark(path):
-    """A log that is written without locks says so to its readers, until it is written with locks again."""
-    assert not is_lockless(path)
-    for has_locks in (False, False, True, True):
-        mark(path, has_locks=has_locks)
-        assert is_lockless(path) is not has_locks
-        for file in path.parent.iterdir():
-            assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
-def test_locks_that_do_not_reach_the_writer(path, monkeypatch):
-    """Where a reader's locks do not reach other machines it makes a copy, mark or not."""
-    monkeypatch.setattr(lockless, "has_shared_locks", lambda _: False)
-    assert is_lockless(path)

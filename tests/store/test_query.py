@@ -138,7 +138,10 @@ def test_a_missing_study_is_named(tmp_path):
 def test_a_file_that_is_no_log_cannot_be_read(tmp_path):
     """A file of anything else is refused by name."""
     (tmp_path / "study.db").write_bytes(b"no database at all, but long enough to be one" * 100)
-    with Reader(tmp_path / "study.db") as reader, pytest.raises(StoreError, match=r"study\.db is damaged, or no log .*crayai recover"):
+    with (
+        Reader(tmp_path / "study.db") as reader,
+        pytest.raises(StoreError, match=r"study\.db is damaged, or no log .*crayai recover"),
+    ):
         reader.counts()
 
 

@@ -105,6 +105,11 @@ def conduct(
     with open_study(root, study, extend=extend) as opened:
         for observer in observers:
             observer.begin(opened.search, was_resumed=opened.was_resumed)
+            if not opened.log.has_locks:
+                observer.notice(
+                    f"the file system of {opened.directory.root} has no locks that all machines see: the files "
+                    f"{opened.directory.lock.name}.N keep a second driver away; leave them there"
+                )
         gpus = visible_gpus() if settings.gpus is None else settings.gpus
         launcher = LocalLauncher(opened.directory.root, settings.capacity, gpus, settings.cores_per_eval)
         launcher.start()

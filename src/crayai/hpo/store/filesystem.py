@@ -3,8 +3,12 @@
 Network file systems have no shared memory for a write-ahead log, and some have no locks that other machines see.
 """
 
+import errno
+import fcntl
 import os
+import struct
 from pathlib import Path
+from tempfile import TemporaryFile
 
 _NETWORK = (
     "nfs",
@@ -42,6 +46,12 @@ _SHARED_LOCKS: dict[str, tuple[set[str], set[str]]] = {
 BeeGFS is not here: whether it has such locks (tuneUseGlobalFileLocks) cannot be seen.
 """
 
+NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+"""The errors of a file system without locks."""
+
+LOCKED_RANGE = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1 << 30, 1, 0)
+"""What is locked (struct flock): a byte far behind the text, which stays readable where locks forbid to read."""
+
 
 def file_system_of(path: Path) -> str:
     """Return the type of the file system that holds `path`, such as ``ext4``; empty where it cannot be told."""
@@ -62,6 +72,27 @@ def has_shared_locks(path: Path) -> bool:
         return False
     wanted, unwanted = _SHARED_LOCKS[kind]
     return wanted <= options and not unwanted & options
+
+
+def has_locks(directory: Path) -> bool:
+    """Return whether files in `directory` can be locked, so that all who can open them see it; a try."""
+    if not has_shared_locks(directory):
+        return False
+    with TemporaryFile(dir=directory) as file:
+        return try_lock(file.fileno()) is not None
+
+
+def try_lock(file: int) -> bool | None:
+    """Return whether an open file could be locked at once; None: there are no locks."""
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, LOCKED_RANGE)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 def _mount_of(path: Path) -> tuple[str, set[str]]:

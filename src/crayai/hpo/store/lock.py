@@ -25,12 +25,9 @@ from pathlib import Path
 
 from crayai.hpo.errors import StoreError, StudyLocked
 from crayai.hpo.processes import Process
-from crayai.hpo.store.filesystem import file_system_of, has_shared_locks, is_network
+from crayai.hpo.store.filesystem import LOCKED_RANGE, NO_LOCKS, file_system_of, has_shared_locks, is_network, try_lock
 
-_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 _NO_LINKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
-_RANGE = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1 << 30, 1, 0)
-"""What is locked (struct flock): a byte far behind the name, which stays readable where locks forbid to read."""
 _NAME_SECONDS = 1.0
 _LOOK_SECONDS = 0.002
 
@@ -96,7 +93,7 @@ def _lock(path: Path) -> int | None:
 def _wait_for_lock(file: int, path: Path) -> bool:
     """Take the lock, or say who has it, who may be about to write a name; False: there are no locks."""
     give_up = time.monotonic() + _NAME_SECONDS
-    while not (is_ours := _try_lock(file)):
+    while not (is_ours := try_lock(file)):
         if is_ours is None:
             return False
         owner = Process.parse(_text_of(path))
@@ -108,28 +105,15 @@ def _wait_for_lock(file: int, path: Path) -> bool:
     return True
 
 
-def _try_lock(file: int) -> bool | None:
-    """Return whether the lock could be taken at once; None: there are no locks."""
-    try:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _RANGE)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return None
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
-
-
 def _is_locked(path: Path) -> bool | None:
     """Return whether anybody has the lock, by a question that disturbs nobody; None: there are no locks."""
     if not has_shared_locks(path.parent):
         return None
     try:
         with path.open("rb") as file:
-            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _RANGE)
+            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, LOCKED_RANGE)
     except OSError as error:
-        return None if error.errno in _NO_LOCKS else False
+        return None if error.errno in NO_LOCKS else False
     return struct.unpack_from("h", answer) != (fcntl.F_UNLCK,)
 
 

@@ -1,4 +1,4 @@
-"""A log where the file system has no locks: its one writer marks it, and readers look at a copy.
+"""A log that is read, or even written, without locks: readers look at a copy of one moment.
 
 The lock of the study keeps the writer alone. It writes with a rollback journal, which is there, complete, before the
 first page of the log is changed, and goes away after the last one is, and after a counter at the head of the log has
@@ -16,24 +16,10 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from crayai.hpo.errors import StoreError
-from crayai.hpo.store.filesystem import has_shared_locks
 
 _WRITE_AHEAD = b"\2\2"
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.01
-
-
-def mark(path: Path, *, has_locks: bool) -> None:
-    """Leave a mark beside the log if it is written without locks, for readers on whatever machine."""
-    if has_locks:
-        _mark_of(path).unlink(missing_ok=True)
-    else:
-        _mark_of(path).touch(mode=0o600)
-
-
-def is_lockless(path: Path) -> bool:
-    """Return whether readers must leave the log alone."""
-    return _mark_of(path).exists() or not has_shared_locks(path)
 
 
 def open_lockless(path: Path) -> sqlite3.Connection:
@@ -110,7 +96,3 @@ def _sides_of(path: Path) -> dict[str, bytes]:
         with suppress(FileNotFoundError):
             sides[suffix] = path.with_name(path.name + suffix).read_bytes()
     return sides
-
-
-def _mark_of(path: Path) -> Path:
-    return path.with_name(path.name + "-lockless")

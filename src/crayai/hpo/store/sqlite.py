@@ -2,7 +2,8 @@
 
 On a local file system a write-ahead log makes a commit cost microseconds: a killed process loses nothing, a machine
 that loses power at most the last moments, and never the file. Network file systems have no shared memory for one;
-there a rollback journal with full synchronisation takes its place.
+there a rollback journal with full synchronisation takes its place. So it does on file systems without locks, where the
+lock of the study alone keeps a second writer away, and readers look at copies.
 """
 
 import json
@@ -16,7 +17,8 @@ from typing import Any, Self
 
 from crayai.hpo.errors import StoreError, StoreFull
 from crayai.hpo.records import Event
-from crayai.hpo.store.filesystem import is_network
+from crayai.hpo.store.filesystem import has_locks, is_network
+from crayai.hpo.store.lockless import open_lockless
 from crayai.hpo.store.rows import (
     COLUMNS,
     EVENTS,
@@ -67,6 +69,9 @@ class SqliteLog:
         path: The file; made where it is missing.
         clock: Returns seconds since 1970.
 
+    Attributes:
+        has_locks: Whether the file system has locks that all machines see; without them nobody else may open the file.
+
     Raises:
         StoreError: The file is no log, or of a later version.
     """
@@ -76,8 +81,11 @@ class SqliteLog:
         self._clock = clock
         self._turn: list[tuple[str, tuple[Any, ...]]] = []
         path.touch(mode=0o600)
+        self.has_locks = has_locks(path.parent)
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
+            self._connection = (
+                sqlite3.connect(path, isolation_level=None, timeout=60) if self.has_locks else open_lockless(path)
+            )
             with _closed_on_error(self._connection):
                 self._in_memory_index = self._set_up(self._connection)
                 self._event: int = self._connection.execute(_LAST_EVENT).fetchone()[0] or 0
@@ -95,7 +103,7 @@ class SqliteLog:
     def _set_up(self, connection: sqlite3.Connection) -> bool:
         """Choose the journal; return whether readers need the shared index of a write-ahead log."""
         check_format(connection)
-        write_ahead = not is_network(self.path)
+        write_ahead = self.has_locks and not is_network(self.path)
         connection.execute(f"PRAGMA journal_mode = {'WAL' if write_ahead else 'DELETE'}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA synchronous = {'NORMAL' if write_ahead else 'FULL'}")
