@@ -5,6 +5,7 @@
 A step is the instant before or after an effect: a commit, a submission, the start of a keeper and so on. There are
 
     each step      for every n: a driver that kills itself at its n-th step, and one that finishes the study
+    each call      likewise at the n-th call of each kind that changes a file or sends something, where there is strace
     chains         every driver kills itself some random steps after its start, until the study is over
     any time       `crayai run` as a process of its own, killed from outside after random times until it is over
     with keepers   likewise, and now and then the process that keeps the evaluations, alone or with the driver
@@ -32,7 +33,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
-from itertools import count
+from itertools import chain, count
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -41,6 +42,7 @@ from typing import Any
 from crayai.cli.main import main as crayai
 from crayai.hpo.engine.study import study_from_settings
 from crayai.hpo.engine.verify import first_difference
+from crayai.hpo.errors import StoreError
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.records import Cause, Failed, Launched, Outcome, Told
 from crayai.hpo.store.query import Reader
@@ -60,6 +62,7 @@ COLUMNS = [
     *("studies", "kills", "keepers killed", "evaluations"),
     *("lost", "run again", "finished twice", "side by side", "differing points"),
 ]
+CALLS = ["write", "pwrite64", "ftruncate", "fdatasync", "rename", "unlink", "mkdir", "sendto"]
 MOST_KEEPERS = 2
 """How often keepers are killed in one study: an evaluation whose keepers were killed thrice counts as lost."""
 MOST_DRIVERS = 200
@@ -156,11 +159,14 @@ class Place:
             driver.join()
         return self._has_ended(driver.exitcode)
 
+    def drive_to_call(self, kind: str, number: int) -> bool:
+        """Let the command line work until a system call of this kind; return whether it came to its end."""
+        options = ["-e", f"trace={kind}", "-e", f"inject={kind}:signal=SIGKILL:when={number}"]
+        return self._has_ended(self._start("strace", "-qq", "-o", "trace", *options).wait())
+
     def drive_for(self, seconds: float, victims: Iterable[str]) -> bool:
         """Let the command line work for a time, then kill the victims in turn; return whether it came to its end."""
-        command = [sys.executable, "-m", "crayai", *self.words]
-        with (self.directory / "driver.err").open("ab") as errors:
-            driver = subprocess.Popen(command, cwd=self.directory, stdout=errors, stderr=errors)
+        driver = self._start()
         with suppress(subprocess.TimeoutExpired):
             return self._has_ended(driver.wait(seconds))
         for victim in victims:
@@ -176,6 +182,11 @@ class Place:
             code = driver.wait()
         is_bereft = code == 1 and "driver" not in victims  # it says so, and is to be started again
         return not is_bereft and self._has_ended(code)
+
+    def _start(self, *under: str) -> subprocess.Popen[bytes]:
+        command = [*under, sys.executable, "-m", "crayai", *self.words]
+        with (self.directory / "driver.err").open("ab") as errors:
+            return subprocess.Popen(command, cwd=self.directory, stdout=errors, stderr=errors)
 
     def _has_ended(self, code: int | None) -> bool:
         """Take note of how a driver ended; a killed one did not come to its end."""
@@ -299,6 +310,9 @@ def left_over(place: Place) -> list[str]:
 
 # When they die
 
+Kill = Callable[[Path, str, Story, int], Result]
+"""Has drivers killed in a new directory, and examines what comes of it."""
+
 
 def undisturbed(directory: Path, strategy: str) -> Story:
     """Return what a study comes to that is left alone."""
@@ -314,8 +328,27 @@ def kill_at_step(directory: Path, strategy: str, expected: Story, step: int) -> 
     """Kill the first driver at a step, and let the next one finish; no kills: there are fewer steps."""
     place = Place(directory, strategy)
     if not place.drive(step):
+        look_at(place)
         place.drive()
     return examine(place, expected)
+
+
+def kill_at_call(directory: Path, strategy: str, expected: Story, number: int, *, kind: str) -> Result:
+    """Kill the first driver at a system call, and let the next one finish; no kills: there are fewer calls."""
+    place = Place(directory, strategy)
+    if not place.drive_to_call(kind, number):
+        look_at(place)
+        place.drive()
+    return examine(place, expected)
+
+
+def look_at(place: Place) -> None:
+    """Read the log as people do while no driver works on it."""
+    if (place.directory / "notes").exists():  # before anything has run there may be nothing to read
+        try:
+            story_of(place)
+        except StoreError as error:
+            place.faults.append(f"the log cannot be read: {error}")
 
 
 def kill_in_chain(directory: Path, strategy: str, expected: Story, seed: int) -> Result:
@@ -350,22 +383,21 @@ def seconds_of_a_study(directory: Path, strategy: str) -> float:
 # All together
 
 
-def each_step(pool: Executor, root: Path, strategy: str, expected: Story) -> Iterator[Result]:
-    """Kill a driver at its first step, another one at its second, and so on until one has no more steps."""
+def each(pool: Executor, kill: Kill, root: Path, strategy: str, expected: Story) -> Iterator[Result]:
+    """Kill a driver at its first step or call, another one at its second, and so on until one has no more of them."""
     for first in count(1, WORKERS):
-        steps = range(first, first + WORKERS)
-        futures = [pool.submit(kill_at_step, root / f"step {step}", strategy, expected, step) for step in steps]
-        results = [future.result() for future in futures]
+        numbers = range(first, first + WORKERS)
+        results = list(several(pool, kill, root, strategy, expected, numbers))
         yield from results
         if not all(result.counts["kills"] for result in results):
             return
 
 
 def several(
-    pool: Executor, kill: Callable[..., Result], root: Path, strategy: str, expected: Story, seeds: Iterable[int]
+    pool: Executor, kill: Kill, root: Path, strategy: str, expected: Story, numbers: Iterable[int]
 ) -> Iterator[Result]:
-    """Kill the drivers of one study for each of the seeds."""
-    futures = [pool.submit(kill, root / f"seed {seed}", strategy, expected, seed) for seed in seeds]
+    """Kill the drivers of one study for each of the numbers: steps, calls, or seeds."""
+    futures = [pool.submit(kill, root / f"number {number}", strategy, expected, number) for number in numbers]
     return (future.result() for future in futures)
 
 
@@ -374,12 +406,14 @@ def manners(
 ) -> Iterator[tuple[str, Iterable[Result]]]:
     """Kill drivers in every manner; return the results of each."""
     expected = pool.submit(undisturbed, root / "undisturbed", strategy).result()
-    yield "each step", each_step(pool, root, strategy, expected)
+    yield "each step", each(pool, kill_at_step, root / "each step", strategy, expected)
+    if shutil.which("strace"):
+        calls = [each(pool, partial(kill_at_call, kind=kind), root / kind, strategy, expected) for kind in CALLS]
+        yield "each call", chain.from_iterable(calls)
     seconds = seconds_of_a_study(root / "alone", strategy)
     any_time = partial(kill_at_any_time, seconds=seconds, keepers=False)
     with_keepers = partial(kill_at_any_time, seconds=seconds, keepers=True)
-    kills: dict[str, Callable[..., Result]]
-    kills = {"chains": kill_in_chain, "any time": any_time, "with keepers": with_keepers}
+    kills: dict[str, Kill] = {"chains": kill_in_chain, "any time": any_time, "with keepers": with_keepers}
     for name, kill in kills.items():
         seeds = [rng.getrandbits(32) for _ in range(rounds)]
         yield name, several(pool, kill, root / name, strategy, expected, seeds)

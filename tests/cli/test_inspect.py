@@ -4,10 +4,11 @@ import csv
 import io
 import json
 import shlex
-import sqlite3
 import subprocess
 
 import pytest
+
+from crayai.hpo.store.sqlite import SqliteLog
 
 HALF = """
 echo "epoch 1 of 2"
@@ -275,9 +276,8 @@ def test_verify_compares_with_the_seed(finished) -> None:
     """`verify` asks everything anew, is content with what a run has left, and names the first difference."""
     done = finished.crayai("verify")
     assert (done.returncode, done.stdout) == (0, "the log is what the seed says\n")
-    with sqlite3.connect(finished.directory / "run" / "study.db") as log:
-        log.execute("UPDATE setting SET value = '8' WHERE name = 'seed'")  # number 0 is the default point
-    log.close()
+    with SqliteLog(finished.directory / "run" / "study.db") as log:
+        log.record_settings({"seed": 8})  # number 0 is the default point
     done = finished.crayai("verify")
     assert done.returncode == 1
     assert "evaluation 1 is not what the seed says" in done.stderr

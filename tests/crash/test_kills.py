@@ -8,8 +8,9 @@ import pytest
 from kills import (
     STRATEGIES,
     WORKERS,
-    each_step,
+    each,
     kill_at_any_time,
+    kill_at_step,
     kill_in_chain,
     seconds_of_a_study,
     several,
@@ -44,7 +45,7 @@ def faults_of(results):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_driver_may_be_killed_at_each_step(tmp_path, pool, expected, strategy):
     """Whichever effect a driver is killed before or after, the next one ends with the same, and runs nothing again."""
-    results = list(each_step(pool, tmp_path, strategy, expected[strategy]))
+    results = list(each(pool, kill_at_step, tmp_path, strategy, expected[strategy]))
     assert faults_of(results) == []
     assert sum(result.counts["kills"] for result in results) > 2 * len(expected[strategy].evaluations)
 

@@ -83,6 +83,6 @@ def test_a_study_without_locks(crayai, tmp_path, bell):
     with Reader(log) as reader:
         counts = reader.counts()
         assert (counts.asked, counts.completed) == (12, 12)
-        assert reader.check(every_page=True)
+        assert reader.check()
     assert {file.name for file in log.parent.glob("study.lock*")} >= {"study.lock.1", "study.lock.2"}
     assert all(file.read_text() == "" for file in log.parent.glob("study.lock*"))

@@ -1,6 +1,7 @@
 """``crayai status``, ``best``, ``show`` and ``export``: questions to the log of a study."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from crayai.hpo.engine.fom import tail
+from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.study import Study, study_from_settings
 from crayai.hpo.engine.tasks import render
 from crayai.hpo.engine.verify import first_difference
@@ -33,9 +35,8 @@ def _directory(function: Callable[..., None]) -> Callable[..., None]:
 def status(directory: Path) -> None:
     """Say how far a study is."""
     paths = StudyDirectory(directory)
-    with Reader(paths.log) as reader:
-        settings = reader.settings()
-        study, counts = study_from_settings(settings), reader.counts()
+    with _study_in(paths) as (reader, study):
+        settings, counts = reader.settings(), reader.counts()
         best, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
         times, failures, retried = reader.times(), reader.failures(), reader.failed_attempts()
     driver = holder(paths.lock)
@@ -67,8 +68,7 @@ def status(directory: Path) -> None:
 def best(directory: Path) -> None:
     """Print the command line of the best evaluation, ready to paste."""
     paths = StudyDirectory(directory)
-    with Reader(paths.log) as reader:
-        study = study_from_settings(reader.settings())
+    with _study_in(paths) as (reader, study):
         found, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
     if found is None:
         raise SettingsError(f"no evaluation in {paths.root} has completed; see crayai status")
@@ -82,8 +82,8 @@ def best(directory: Path) -> None:
 def show(number: int, directory: Path) -> None:
     """Show one evaluation: its values, command, output and ancestors."""
     paths = StudyDirectory(directory)
-    with Reader(paths.log) as reader:
-        study, found = study_from_settings(reader.settings()), reader.evaluation(number)
+    with _study_in(paths) as (reader, study):
+        found = reader.evaluation(number)
         if found is None:
             raise SettingsError(
                 f"there is no evaluation {number} in {paths.root}; {reader.counts().asked} were asked for"
@@ -118,22 +118,20 @@ def show(number: int, directory: Path) -> None:
 )
 def export(directory: Path, kind: str, output: TextIO) -> None:
     """Write all evaluations as CSV or JSON."""
-    with Reader(StudyDirectory(directory).log) as reader:
-        settings = reader.settings()
-        study = study_from_settings(settings)
+    with _study_in(StudyDirectory(directory)) as (reader, study):
         sign = int(study.loss(1))
         if kind == "csv":
             export_csv(reader.evaluations(), study.space.flags, sign, output)
         else:
-            export_json(reader.evaluations(), settings, sign, output)
+            export_json(reader.evaluations(), reader.settings(), sign, output)
 
 
 @click.command()
 @_directory
 def verify(directory: Path) -> None:
     """Ask everything anew from the seed, and compare with the log."""
-    with Reader(StudyDirectory(directory).log) as reader:
-        difference = first_difference(study_from_settings(reader.settings()), reader.events())
+    with _study_in(StudyDirectory(directory)) as (reader, study):
+        difference = first_difference(study, reader.events())
     if difference is None:
         click.echo("the log is what the seed says")
         return
@@ -142,6 +140,21 @@ def verify(directory: Path) -> None:
         f"evaluation {difference.number} is not what the seed says:\n"
         f"  log:  {_values(difference.recorded.values)}\n  seed: {asked}"
     )
+
+
+@contextmanager
+def _study_in(paths: StudyDirectory) -> Iterator[tuple[Reader, Study]]:
+    """Open the log of a study whose records are all as they were written.
+
+    Raises:
+        StoreError: There is none, or it is damaged.
+    """
+    check_whole(paths)
+    with Reader(paths.readable_log) as reader:
+        reader.check()
+        if not (settings := reader.settings()):
+            raise StoreError(f"the study in {paths.root} has not begun")
+        yield reader, study_from_settings(settings)
 
 
 def _counted(causes: dict[str, int]) -> str:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from zlib import crc32
 
 from crayai.hpo.errors import SettingsError
 
@@ -31,6 +32,11 @@ class Suggestion:
     deme: int = 0
     parents: tuple[int, ...] = ()
     resume_from: int | None = None
+
+
+def fingerprint(values: Values) -> int:
+    """Return a checksum of values and their order."""
+    return crc32(repr(tuple(values.items())).encode())
 
 
 class Cause(StrEnum):
@@ -140,11 +146,19 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Evaluation `number` is over; its last attempt ran for `seconds`, None: not known."""
+    """Evaluation `number` is over.
+
+    Attributes:
+        number: The evaluation.
+        outcome: What became of it.
+        seconds: How long its last attempt ran; None: not known.
+        proof: The `fingerprint` of its values, by which a damaged log can be put together again; None: not known.
+    """
 
     number: int
     outcome: Outcome
     seconds: float | None = None
+    proof: int | None = field(default=None, compare=False, repr=False)
 
 
 Event = Asked | Launched | AttemptFailed | Told

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study, differences, raises_budget, study_from_settings, with_seed
 from crayai.hpo.engine.workdir import StudyDirectory
@@ -55,12 +56,14 @@ def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[Op
     except OSError as error:
         raise SettingsError(f"the directory {directory.root} cannot be written to: {error.strerror}") from error
     try:
+        directory.replace_log()
+        check_whole(directory)
         with SqliteLog(directory.log) as log:
             recorded = log.settings()
             study = _agreed(directory, recorded, study, extend=extend)
+            search = Search(study, log, log.held())  # before anything is written, for the log may be damaged
             study_id: str = recorded.get("study_id") or secrets.token_hex(6)
             log.record_settings({**study.settings(), "study_id": study_id, "stopped": ""})
-            search = Search(study, log)
             worked_seconds = log.record_driver(f"process {os.getpid()} on {socket.gethostname()}")
             yield OpenStudy(directory, study_id, search, bool(len(search.record)), worked_seconds, log)
     finally:
@@ -75,10 +78,11 @@ def recorded_study(root: Path) -> tuple[Study, bool] | None:
         StoreError: The log cannot be read.
     """
     directory = StudyDirectory(root)
-    if not directory.log.exists():
+    if not directory.readable_log.exists():
         return None
     lock = StudyLock(directory.lock)
     try:
+        directory.replace_log()
         with SqliteLog(directory.log) as log:
             settings = log.settings()
             if not settings:

@@ -1,5 +1,6 @@
 """Ask and tell, on record: a strategy with its state, its history and its log."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from crayai.hpo.records import (
     Outcome,
     Suggestion,
     Told,
+    fingerprint,
 )
 from crayai.hpo.store.base import Log
 from crayai.hpo.strategy.base import Record
@@ -29,6 +31,8 @@ class Search:
     Args:
         study: The settings; its seed must be set.
         log: What happened so far; later events are appended to it, to be committed by the caller.
+        held: What is known of evaluations that were not asked for since a damaged log was recovered: by number, in
+            its order.
 
     Attributes:
         record: Every suggestion with its outcome.
@@ -43,7 +47,7 @@ class Search:
         seconds: How long these ran, all together.
     """
 
-    def __init__(self, study: Study, log: Log) -> None:
+    def __init__(self, study: Study, log: Log, held: Mapping[int, Sequence[Event]] | None = None) -> None:
         if study.seed is None:
             raise SettingsError("a search needs a seed")
         self.study = study
@@ -58,6 +62,7 @@ class Search:
         self.completed = 0
         self.streams = Streams(study.seed)
         self._log = log
+        self._held = dict(held or {})
         self._state: Any = study.algorithm.start()
         for event in log.events():
             self._take_in(event)
@@ -96,14 +101,34 @@ class Search:
         return Evaluation(number, s.values, fom, failure, s.generation, s.deme, s.parents)
 
     def ask(self) -> Asked | None:
-        """Return the next evaluation; None: not before another outcome, or no more."""
+        """Return the next evaluation that is not over; None: not before another outcome, or no more."""
+        asked = self.ask_next()
+        while asked is not None and self.record.outcome(asked.number) is not None:
+            asked = self.ask_next()
+        return asked
+
+    def ask_next(self) -> Asked | None:
+        """Return the next evaluation, over if its outcome was held; None: not before another outcome, or no more."""
         number = len(self.record)
         suggestion: Suggestion | None = self.study.algorithm.ask(self._state, self.record, self.streams.of(number))
         if suggestion is None:
             return None
-        asked = Asked(number, suggestion)
-        self.append(asked)
+        asked, others = self._with_held(Asked(number, suggestion))
+        for event in (asked, *others):
+            self.append(event)
         return asked
+
+    def _with_held(self, drawn: Asked) -> tuple[Asked, Sequence[Event]]:
+        """Return an evaluation with what is held of it.
+
+        A held suggestion takes the place of the one that is drawn: what was drawn once is not drawn again. Where it
+        was lost, an outcome is taken that proves to be of the values that are drawn.
+        """
+        held = self._held.pop(drawn.number, ())
+        if held and isinstance(held[0], Asked):
+            return held[0], held[1:]
+        proof = fingerprint(drawn.suggestion.values) if held else None
+        return drawn, [event for event in held if not isinstance(event, Told) or event.proof == proof]
 
     def tell(self, number: int, outcome: Outcome, seconds: float | None = None) -> Told:
         """Take in what became of evaluation `number`, whose last attempt ran for `seconds`.
@@ -115,7 +140,7 @@ class Search:
             raise SettingsError(f"evaluation {number} was never asked for; {len(self.record)} were")
         if self.record.outcome(number) is not None:
             raise SettingsError(f"evaluation {number} was told before")
-        told = Told(number, outcome, seconds)
+        told = Told(number, outcome, seconds, fingerprint(self.record.suggestion(number).values))
         self.append(told)
         return told
 

@@ -36,12 +36,13 @@ def first_difference(study: Study, events: Iterable[Event]) -> Difference | None
             continue
         asked = search.ask()
         suggestion = None if asked is None else asked.suggestion
-        if suggestion is None or not _equal(suggestion, event.suggestion):
+        if suggestion is None or not are_equal(suggestion, event.suggestion):
             return Difference(event.number, event.suggestion, suggestion)
     return None
 
 
-def _equal(one: Suggestion, other: Suggestion) -> bool:
+def are_equal(one: Suggestion, other: Suggestion) -> bool:
+    """Return whether two suggestions are the same to a program."""
     return _facts(one) == _facts(other)
 
 

@@ -24,7 +24,7 @@ COLUMNS = {
     "asked": ("number", "event", "at", "generation", "deme", "parents", "resume_from", '"values"', "checksum"),
     "launched": ("number", "attempt", "event", "at", "checksum"),
     "attempt_failed": ("number", "attempt", "event", "at", "cause", "detail", "seconds", "location", "checksum"),
-    "told": ("number", "event", "at", "loss", "cause", "detail", "seconds", "checksum"),
+    "told": ("number", "event", "at", "loss", "cause", "detail", "seconds", "proof", "checksum"),
 }
 """The tables of events, with their columns in order."""
 
@@ -57,10 +57,11 @@ def table_row(event: Event, order: int, at: float) -> tuple[str, Row]:
         case AttemptFailed(number, attempt, failed, seconds, where):
             why = (str(failed.cause), failed.detail)
             return _signed("attempt_failed", (number, attempt, order, at, *why, seconds, where))
-        case Told(number, Completed(loss), seconds):
-            return _signed("told", (number, order, at, float(loss) + 0.0, None, None, seconds))  # no -0 in SQLite
-        case Told(number, Failed(cause, detail), seconds):
-            return _signed("told", (number, order, at, None, str(cause), detail, seconds))
+        case Told(number, Completed(loss), seconds, proof):
+            loss = float(loss) + 0.0  # no -0 in SQLite
+            return _signed("told", (number, order, at, loss, None, None, seconds, proof))
+        case Told(number, Failed(cause, detail), seconds, proof):
+            return _signed("told", (number, order, at, None, str(cause), detail, seconds, proof))
     raise StoreError(f"no such event: {event!r}")
 
 
@@ -103,8 +104,8 @@ def event_in(table: str, row: Row) -> Event:
             return Launched(number, attempt)
         case "attempt_failed", (number, attempt, _, _, cause, detail, seconds, where, _):
             return AttemptFailed(number, attempt, Failed(Cause(cause), detail), seconds, where)
-    number, _, _, loss, cause, detail, seconds, _ = row
-    return Told(number, outcome_of(loss, cause, detail), seconds)
+    number, _, _, loss, cause, detail, seconds, proof, _ = row
+    return Told(number, outcome_of(loss, cause, detail), seconds, proof)
 
 
 def is_intact(table: str, row: Row) -> bool:

@@ -21,7 +21,7 @@ from crayai.hpo.records import Asked, Event, Launched, Told
 from crayai.hpo.store.rows import COLUMNS, SETTING, Row, event_in, is_intact
 
 _PAGE_SIZES = (4096, 512, 1024, 2048, 8192, 16384, 32768, 65536)
-"""Ours comes first; the header that says which may be destroyed."""
+"""The usual one first."""
 
 _LEAF_OF_TABLE, _LEAF_OF_INDEX, _INNER_OF_INDEX = 0x0D, 0x0A, 0x02
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
@@ -63,9 +63,10 @@ def salvage(path: Path) -> Salvaged:
         database, wal, journal = (_content(Path(f"{path}{suffix}")) for suffix in ("", "-wal", "-journal"))
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    is_usual = int.from_bytes(database[16:18]) == _PAGE_SIZES[0]  # else the header may be destroyed
     found = [
         _found([*_of_journal(journal, size), *_of_file(database, size), *_of_wal(wal, size)], size)
-        for size in _PAGE_SIZES
+        for size in (_PAGE_SIZES[:1] if is_usual else _PAGE_SIZES)
     ]
     return max(found, key=lambda one: len(one.settings) + one.in_order + len(one.events))
 

@@ -55,6 +55,7 @@ _MIGRATIONS = (
         cause TEXT,
         detail TEXT,
         seconds REAL,                  -- that the last attempt ran; NULL: not known
+        proof INTEGER,                 -- checksum of the values of this evaluation
         checksum INTEGER NOT NULL
     );
 
