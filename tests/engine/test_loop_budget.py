@@ -117,9 +117,11 @@ def test_a_target(tmp_path, goal, sign):
 
 def test_a_search_that_is_over_needs_no_reason(tmp_path):
     """If the search ends with its budget, it is over and not stopped."""
-    driver = Driver(tmp_path, study_of("random"), budget={"max_evaluations": 24, "max_node_hours": 100})
-    assert driver.run()
-    assert driver.loop.end_reason == ""
+    for budget in ({"max_evaluations": 24, "max_node_hours": 100}, {"target_fom": 0}):
+        program = lambda task: End(stdout=f"FoM: {23 - number_of(task)}")  # noqa: E731 - one line, used once
+        driver = Driver(tmp_path / next(iter(budget)), study_of("random"), program, budget=budget)
+        assert driver.run()
+        assert driver.loop.end_reason == ""
 
 
 @pytest.mark.parametrize(

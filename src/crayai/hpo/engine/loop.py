@@ -127,7 +127,9 @@ class Loop:
         self._commit()
         if self._suspicion.held and not self.interrupts.count and not self.end_reason:
             self._give_up(f"all of the first {len(self._suspicion.held)} evaluations failed")
-        if not self.search.is_done and not self.interrupts.count:
+        if self.search.is_done:
+            self.end_reason = ""
+        elif not self.interrupts.count:
             self.end_reason = self.end_reason or self.account.reason_not_to_ask()
         return self.search.is_done
 
