@@ -27,7 +27,7 @@ _TYPES: dict[str, Any] = {
 }
 _DRY_RUN_COMMANDS = 10
 
-_EPILOG = "\b\nKeys of a study file, each also an option:\n" + "\n".join(
+_EPILOG = "\b\nKeys of a study file, each also an option (--pop-size 9; --on-signal for [failures]):\n" + "\n".join(
     f"  [{table}]\n" + "\n".join(f"    {key:<20} {meaning}" for key, meaning in keys.items())
     for table, keys in KEYS.items()
 )
@@ -75,12 +75,12 @@ def run(
     quiet: bool,
     **keys: Any,
 ) -> None:
-    r"""Start the study of a file or of options, or go on with it.
+    """Start the study of a file or of options, or go on with it.
 
     \b
     crayai run study.toml --dir DIR
     crayai run --strategy genetic --param '--lr=1e-5..1e-1 log' -- python train.py
-    """
+    """  # noqa: D301 - click wants the character
     plan = plan_of(words, params, keys)
     if dry_run:
         _print_commands(plan, directory)
