@@ -241,6 +241,15 @@ def story_of(place: Place) -> Story:
 
 def examine(place: Place, expected: Story) -> Result:
     """Compare a finished study with one that nobody disturbed."""
+    try:
+        return compare(place, expected)
+    except StoreError as error:
+        faults = [*place.faults, f"the log cannot be read: {error}"]
+        return Result(Counter(studies=1, kills=place.kills), [f"{place.directory}: {fault}" for fault in faults])
+
+
+def compare(place: Place, expected: Story) -> Result:
+    """Compare what the log says, and what the program noted, with a study that nobody disturbed."""
     story, runs = story_of(place), runs_in(place)
     differing = sum(one != other for one, other in zip(story.evaluations, expected.evaluations, strict=False))
     wrong = {
