@@ -95,7 +95,8 @@ class Keeper:
         self.poller.register(wake, select.POLLIN)
         if self.driver is not None:
             self.poller.register(self.driver, select.POLLIN)
-            self.driver.send(b"!")
+            with contextlib.suppress(OSError):  # it may have died meanwhile, which is heard below
+                self.driver.send(b"!")
         while self.jobs or self.unwritten or (self.driver is not None and not self.closing):
             ready = [file for file, _ in self.poller.poll(self.milliseconds_to_deadline())]
             if wake in ready:

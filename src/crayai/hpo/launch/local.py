@@ -66,8 +66,8 @@ class LocalLauncher:
 
     @property
     def capacity(self) -> int:
-        """One more than there are slots, for a slot that becomes free to find work at once."""
-        return len(self._slots) + _AHEAD
+        """One more than there are slots, for a slot that is free to find work at once; not beside adopted jobs."""
+        return len(self._slots) + (0 if self._adopted else _AHEAD)
 
     def submit(self, task: Task) -> None:
         """Hand `task` to the keeper."""
@@ -89,6 +89,8 @@ class LocalLauncher:
         kept = bool(adopted) and self._others()  # before the look at the records, which keepers leave before they end
         for tag in adopted:
             status = self._status_of_adopted(self._adopted[tag], kept=kept)
+            if isinstance(status, Gone) and not Path(self._adopted[tag].stdout).exists():
+                status = Withdrawn()  # it never began: the keeper makes that file first
             if not isinstance(status, Alive):
                 self._ends[tag] = status
         return {tag: self._ends[tag] for tag in tags if tag in self._ends}
@@ -193,6 +195,8 @@ class LocalLauncher:
             data = self._socket.recv(1 << 16)
         except BlockingIOError:
             return
+        except ConnectionError:
+            data = b""
         if not data:
             raise LaunchError("the keeper of the evaluations has died; run the study again to go on with it")
         self._received += data

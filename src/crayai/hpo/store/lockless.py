@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.01
 def open_lockless(path: Path) -> sqlite3.Connection:
     """Open a log that nobody else opens; a write-ahead log that was left there is folded into it."""
     address = f"file:{quote(str(path))}?vfs=unix-none"
-    if _head_of(path)[18:20] == _WRITE_AHEAD:
+    if _head_of(path)[18:20] == _WRITE_AHEAD or Path(f"{path}-journal").exists():  # which may lead back to one
         with closing(sqlite3.connect(address, uri=True)) as connection:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # it needs no shared memory then
             connection.execute("PRAGMA journal_mode = DELETE")
