@@ -100,6 +100,14 @@ def test_an_evaluation_comes_with_all_that_is_known(path):
         assert reader.times() == (10, 13)
 
 
+def test_an_evaluation_knows_what_it_trained_on_from(path):
+    """An evaluation has the number of the one whose checkpoint it trained on from, or none."""
+    with SqliteLog(path) as log:
+        write(log, Asked(0, Suggestion({})), Asked(1, Suggestion({}, resume_from=0)))
+    with Reader(path) as reader:
+        assert [found.resume_from for found in reader.evaluations()] == [None, 0]
+
+
 def test_evaluations_come_by_number(path):
     """All evaluations come by number, in whatever order they were written and ended."""
     with SqliteLog(path) as log:

@@ -18,17 +18,24 @@ from crayai.hpo.store.lockless import copy_of
 from crayai.hpo.store.rows import outcome_of
 from crayai.hpo.store.sqlite import read_events, read_settings, unreadable
 
-_COLUMNS = 'number, generation, deme, parents, "values", loss, cause, detail, asked_at, launched_at, told_at, attempt'
+_COLUMNS = (
+    'number, generation, deme, parents, resume_from, "values", loss, cause, detail, asked_at, launched_at, told_at, '
+    "attempt"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvaluation:
-    """What the log knows of an evaluation; times are seconds since 1970, None: not yet."""
+    """What the log knows of an evaluation; times are seconds since 1970, None: not yet.
+
+    `resume_from` is the evaluation whose checkpoint it trained on from; None: from scratch.
+    """
 
     number: int
     generation: int
     deme: int
     parents: tuple[int, ...]
+    resume_from: int | None
     values: Values
     outcome: Outcome | None
     asked_at: float
@@ -171,10 +178,10 @@ class Reader:
 
     def _evaluations(self, rest: str, *arguments: int) -> Iterator[StoredEvaluation]:
         for row in self._rows(f"SELECT {_COLUMNS} FROM evaluation {rest}", *arguments):  # noqa: S608 - our own text
-            number, generation, deme, parents, values, loss, cause, detail, asked, launched, told, attempt = row
+            number, generation, deme, parents, resume, values, loss, cause, detail, asked, launched, told, attempt = row
             outcome = None if told is None else outcome_of(loss, cause, detail)
             yield StoredEvaluation(
-                number, generation, deme, tuple(json.loads(parents)), json.loads(values),
+                number, generation, deme, tuple(json.loads(parents)), resume, json.loads(values),
                 outcome, asked, launched, told, attempt,
             )  # fmt: skip
 
