@@ -140,8 +140,8 @@ def test_facts_have_placeholders():
         "@seeds",
         "--c=a",
     )
-    assert command.needs_directory
-    assert not Command("prog @evaluation", of_choices("a", "b")).needs_directory
+    assert "directory" in command.facts
+    assert Command("prog @evaluation", of_choices("a", "b")).facts == {"evaluation"}
 
 
 @pytest.mark.parametrize("flag", ["--optimizer lr", "it's", 'say "x"', "a=b", "größe", "$x", "a|b"])

@@ -28,6 +28,14 @@ class Hyperparameter(Protocol):
         """How a value reaches the program."""
 
     @property
+    def start(self) -> tuple[float, float] | None:
+        """The range that the first generation is drawn from; None: the whole."""
+
+    @property
+    def structural(self) -> bool:
+        """Whether it is inherited with a model's weights, and never perturbed."""
+
+    @property
     def size(self) -> int | None:
         """The number of distinct values; None: a continuum."""
 

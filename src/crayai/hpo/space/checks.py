@@ -3,11 +3,13 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.records import Value
 from crayai.hpo.space.base import Hyperparameter, PassAs, plain
+
+Number = TypeVar("Number", int, float)
 
 
 def cell_at(place: float, cells: int) -> int:
@@ -85,6 +87,22 @@ def check_range(flag: str, low: float, high: float, *, log: bool, step: float | 
     if step is not None and (log or not 0 < step <= high - low):
         rule = "a log range takes no step" if log else f"step must be above 0 and at most {high - low!r}"
         raise SpaceError(f"{flag}: {rule}, got step={step!r}")
+
+
+def checked_start(flag: str, start: Any, low: float, high: float, kind: type[Number]) -> tuple[Number, Number] | None:
+    """Return the range to start from as two numbers of a kind."""
+    if start is None:
+        return None
+    ends = start.split("..") if isinstance(start, str) else list(start) if isinstance(start, Sequence) else []
+    try:
+        numbers = tuple(kind(plain(end)) for end in ends)
+        whole = all(float(end) == number for end, number in zip(ends, numbers, strict=True))
+    except (TypeError, ValueError):
+        numbers, whole = (), False
+    if len(numbers) != 2 or not whole or not low <= numbers[0] < numbers[1] <= high:  # noqa: PLR2004 - low and high
+        what = "whole numbers" if kind is int else "numbers"
+        raise SpaceError(f"{flag}: start must be two {what} within {low!r}..{high!r}, the lower first, got {start!r}")
+    return numbers[0], numbers[1]
 
 
 def check_truth(flag: str, name: str, value: Any) -> None:

@@ -21,6 +21,7 @@ from crayai.hpo.space.checks import (
     check_truth,
     check_values,
     checked_choices,
+    checked_start,
     distance,
     make_plain,
     middle_of,
@@ -39,6 +40,8 @@ class Float:
         default: Where the search starts; None: drawn at random.
         log: Search the logarithm; needs low > 0.
         step: Only low, low + step, low + 2 step …; not with `log`.
+        start: The range that the first generation is drawn from, within the bounds; None: all of it.
+        structural: Whether it is inherited with a model's weights, and never perturbed.
         when: A condition on other hyperparameters, such as ``"--optimizer == 'sgd'"``.
         pass_as: How a value reaches the program.
     """
@@ -51,6 +54,8 @@ class Float:
     step: float | None = None
     when: str | None = None
     pass_as: PassAs = "flag=value"
+    start: tuple[float, float] | None = None
+    structural: bool = False
 
     def __post_init__(self) -> None:
         check_common(self.flag, self.pass_as, self.when)
@@ -59,6 +64,8 @@ class Float:
         for name in ("low", "high", "step"):
             if (number := getattr(self, name)) is not None:
                 object.__setattr__(self, name, float(number))
+        check_truth(self.flag, "structural", self.structural)
+        object.__setattr__(self, "start", checked_start(self.flag, self.start, self.low, self.high, float))
         if self.default is None:
             return
         default = eight_digits(as_number(self.flag, self.default))
@@ -122,6 +129,8 @@ class Int:
         default: Where the search starts; None: drawn at random.
         log: Search the logarithm; needs low ≥ 1.
         step: Only low, low + step, low + 2 step …; not with `log`.
+        start: The range that the first generation is drawn from, within the bounds; None: all of it.
+        structural: Whether it is inherited with a model's weights, and never perturbed.
         when: A condition on other hyperparameters.
         pass_as: How a value reaches the program.
     """
@@ -134,6 +143,8 @@ class Int:
     step: int = 1
     when: str | None = None
     pass_as: PassAs = "flag=value"
+    start: tuple[int, int] | None = None
+    structural: bool = False
 
     def __post_init__(self) -> None:
         check_common(self.flag, self.pass_as, self.when)
@@ -146,6 +157,8 @@ class Int:
                 raise SpaceError(f"{self.flag}: {name} of a whole-number range must be whole, got {number!r}")
             object.__setattr__(self, name, int(number))
         check_range(self.flag, self.low, self.high, log=self.log, step=None if self.step == 1 else self.step)
+        check_truth(self.flag, "structural", self.structural)
+        object.__setattr__(self, "start", checked_start(self.flag, self.start, self.low, self.high, int))
         if self.default is not None and not self.low <= self.default <= self.high:
             warn_outside(self.flag, self.default, f"{self.low}..{self.high}")
 
@@ -200,6 +213,7 @@ class Choice:
         default: Where the search starts; None: drawn at random.
         ordered: Whether neighbours in the list are similar; None: true of three or more rising or falling
             numbers.
+        structural: Whether it is inherited with a model's weights, and never perturbed.
         when: A condition on other hyperparameters.
         pass_as: How a value reaches the program; None: ``switch`` for booleans, else ``flag=value``.
     """
@@ -210,6 +224,7 @@ class Choice:
     ordered: bool | None = None
     when: str | None = None
     pass_as: PassAs = None  # type: ignore[assignment]  # set below, so that readers see no None
+    structural: bool = False
     _cell_of: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -219,6 +234,7 @@ class Choice:
         if self.pass_as is None:
             object.__setattr__(self, "pass_as", "switch" if booleans and self.choices else "flag=value")
         check_common(self.flag, self.pass_as, self.when, booleans=booleans)
+        check_truth(self.flag, "structural", self.structural)
         if self.ordered is not None:
             check_truth(self.flag, "ordered", self.ordered)
         cell_of = {as_text(choice): cell for cell, choice in enumerate(self.choices)}
@@ -233,6 +249,11 @@ class Choice:
         if self.default is not None and as_text(self.default) not in cell_of:
             shown = [as_text(choice) for choice in self.choices[:6]]
             warn_outside(self.flag, self.default, "|".join(shown) + ("|…" if len(self.choices) > len(shown) else ""))
+
+    @property
+    def start(self) -> None:
+        """All choices are drawn from."""
+        return
 
     @property
     def size(self) -> int:
@@ -288,6 +309,16 @@ class Constant:
             object.__setattr__(self, "pass_as", "switch" if boolean else "flag=value")
         check_common(self.flag, self.pass_as, self.when, booleans=boolean)
         check_values(self.flag, (self.constant,))
+
+    @property
+    def start(self) -> None:
+        """There is nothing to draw."""
+        return
+
+    @property
+    def structural(self) -> bool:
+        """There is nothing to inherit."""
+        return False
 
     @property
     def default(self) -> Value:

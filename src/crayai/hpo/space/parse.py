@@ -98,7 +98,7 @@ def as_line(hyperparameter: Hyperparameter) -> str:
     bare = type(hyperparameter)(**_domain_of(hyperparameter))
     options = [
         name if value is True else f"{name}={_written(value)}"
-        for name in ("log", "step", "default", "ordered", "pass_as")
+        for name in ("log", "step", "default", "ordered", "structural", "start", "pass_as")
         if (value := getattr(hyperparameter, name, None)) != getattr(bare, name, None)
         and not (name == "default" and isinstance(hyperparameter, Constant))
         and value is not None
@@ -234,7 +234,9 @@ def _unquoted(line: str, text: str) -> str:
         raise SpaceError(f"the hyperparameter {line!r} cannot be read: {text}: {error}") from None
 
 
-def _written(value: Value) -> str:
+def _written(value: Value | tuple[float, float]) -> str:
+    if isinstance(value, tuple):
+        return f"{value[0]!r}..{value[1]!r}"
     if isinstance(value, bool):
         return "on" if value else "off"
     if not isinstance(value, str):

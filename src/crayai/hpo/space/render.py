@@ -1,7 +1,8 @@
 """From values to what the program receives: command line, environment variables, placeholders.
 
 A command may hold ``@{--lr}`` (the value of that hyperparameter, which is then not appended),
-``@evaluation``, ``@directory`` and ``@seed``. What has no placeholder is appended. A command without shell
+``@evaluation``, ``@directory`` and ``@seed``, and of trainings that go on from a checkpoint ``@load``, ``@save`` (or
+``@checkpoint`` for both), ``@window`` and ``@windows``. What has no placeholder is appended. A command without shell
 syntax is split into words once and needs no shell; any other is one line for ``/bin/sh``, with every value
 quoted for the place where it stands.
 """
@@ -17,7 +18,7 @@ from crayai.hpo.records import Values
 from crayai.hpo.space.base import Hyperparameter, as_text
 from crayai.hpo.space.space import Space
 
-FACTS = ("evaluation", "directory", "seed")
+FACTS = ("evaluation", "directory", "seed", "checkpoint", "load", "save", "window", "windows")
 """The placeholders besides the hyperparameters."""
 
 _SHELL = ("/bin/sh", "-c")
@@ -69,7 +70,7 @@ class Command:
             near = get_close_matches(name, space.flags, 1)
             hint = f"did you mean @{{{near[0]}}}?" if near else "the hyperparameters are " + ", ".join(space.flags)
             raise SpaceError(f"the command has the placeholder @{{{name}}}, which is no hyperparameter; {hint}")
-        self.needs_directory = "@directory" in self.text or "@{directory}" in self.text
+        self.facts = {match[1] or match[2] for match in _PLACEHOLDER.finditer(self.text)} & {*FACTS}
         self.words = plain_words(self.text)
 
     @property

@@ -75,6 +75,10 @@ class Space:
             ]
         )
 
+    def start_values(self, point: Point) -> dict[str, Value]:
+        """Return the values at `point` of the part of the space that a search starts from."""
+        return self.only_active([_start_value(h, place) for h, place in zip(self.hyperparameters, point, strict=True)])
+
     def grid(self, points: int) -> "Grid":
         """Return the matrix of `points` values a range."""
         return Grid(self, [h.grid(points) for h in self.hyperparameters])
@@ -138,6 +142,17 @@ class Space:
                 raise SpaceError(
                     f"{flag}: its condition compares {asked.flag} with {literal!r}, which it never is; {hint}"
                 )
+
+
+def _start_value(hyperparameter: Hyperparameter, place: float) -> Value:
+    """Return the value at a place of the range to start from; the end cells of whole numbers count in full."""
+    if hyperparameter.start is None:
+        return hyperparameter.value(place)
+    low, high = hyperparameter.start
+    first, last = hyperparameter.place(low), hyperparameter.place(high)
+    half = 0.0 if hyperparameter.size is None else 0.5 / hyperparameter.size
+    value = hyperparameter.value(min(max(first - half + place * (last - first + 2 * half), 0.0), 1.0))
+    return min(max(value, low), high) if isinstance(value, int | float) else value
 
 
 class Grid:
