@@ -48,6 +48,7 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     NO_ROOM = "no room for files"
     NO_FOM = "no figure of merit"
+    NO_CHECKPOINT = "no checkpoint"
     NOT_A_NUMBER = "not a number"
     NOT_STARTED = "could not start"
     LOST = "lost"
@@ -98,6 +99,7 @@ class Evaluation:
         generation: The round of the search, from 0.
         deme: The subpopulation, from 0.
         parents: Numbers of the evaluations that it descends from.
+        resume_from: Number of the evaluation whose checkpoint it trained on from.
     """
 
     number: int
@@ -107,6 +109,7 @@ class Evaluation:
     generation: int
     deme: int
     parents: tuple[int, ...]
+    resume_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

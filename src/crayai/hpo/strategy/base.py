@@ -1,7 +1,7 @@
 """What a strategy is, and what it is shown."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from crayai.hpo.errors import SettingsError
@@ -71,6 +71,7 @@ class Record:
     def __init__(self) -> None:
         self._suggestions: list[Suggestion] = []
         self._outcomes: list[Outcome | None] = []
+        self._open: dict[int, None] = {}
         self._keys: set[int] = set()  # hashes of 64 bits: a false match costs one redrawn point in 10^19
 
     def __len__(self) -> int:
@@ -92,14 +93,16 @@ class Record:
         """Take in what happened."""
         if isinstance(event, Told):
             self._outcomes[event.number] = event.outcome
+            del self._open[event.number]
         else:
             self._suggestions.append(event.suggestion)
             self._outcomes.append(None)
+            self._open[event.number] = None
             self._keys.add(_key(event.suggestion.values))
 
     def unfinished(self) -> Iterable[int]:
         """Return the numbers of the evaluations that have no outcome."""
-        return (number for number, outcome in enumerate(self._outcomes) if outcome is None)
+        return tuple(self._open)
 
 
 def _key(values: Values) -> int:
@@ -131,3 +134,6 @@ class Strategy(Protocol[S]):
 
     def is_done(self, state: S) -> bool:
         """Return whether all has been asked for and is over."""
+
+    def resumable(self, state: S) -> Collection[int]:
+        """Return the evaluations that a later suggestion may train on from; their checkpoints are kept."""

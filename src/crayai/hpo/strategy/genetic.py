@@ -1,9 +1,10 @@
 """Genetic search: demes that evolve side by side and exchange their best."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
-from crayai.hpo.records import Asked, Suggestion, Told, Value, loss_of
+from crayai.hpo.records import Asked, Suggestion, Told, Value, Values, loss_of
 from crayai.hpo.space.space import Space
 from crayai.hpo.strategy.base import History, check_at_least, check_rate
 from crayai.hpo.strategy.operators import (
@@ -11,13 +12,14 @@ from crayai.hpo.strategy.operators import (
     Individual,
     completed,
     crossover,
+    first_values,
     migrate_ring,
     mutated,
-    spread_point,
     survivors,
     tournament,
     unasked,
     uniform_point,
+    with_structure_of,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Genetic:
         mutation_rate: Probability that a hyperparameter of a child mutates; one does at least.
         crossover_rate: Probability that a hyperparameter comes from the second parent.
         migration_interval: Generations between migrations.
+        trains_on: Whether children train on from the checkpoint of a survivor: three parents, two for the
+            hyperparameters and one for the weights (Yu et al. 2019, arXiv:1901.03900).
     """
 
     space: Space
@@ -66,6 +70,7 @@ class Genetic:
     mutation_rate: float = 0.05
     crossover_rate: float = 0.33
     migration_interval: int = 5
+    trains_on: bool = False
 
     def __post_init__(self) -> None:
         check_at_least(1, generations=self.generations, pop_size=self.pop_size, num_demes=self.num_demes)
@@ -95,13 +100,14 @@ class Genetic:
         if state.asked == 0:
             return Suggestion(self.space.start(uniform_point(self.space, rng)))
         if generation == 0:
-            return Suggestion(
-                unasked(self.space, history, lambda tries: self._first(history, tries, rng), rng), 0, deme
-            )
+            draw = lambda tries: first_values(self.space, history, tries, rng)  # noqa: E731 - one line, used once
+            return Suggestion(unasked(self.space, history, draw, rng), 0, deme)
         parents = self._parents(state.demes[deme], rng)
         genes = [self.space.places(history.suggestion(parent.number).values) for parent in parents]
-        values = unasked(self.space, history, lambda tries: self._child(genes, generation, tries, rng), rng)
-        return Suggestion(values, generation, deme, tuple(parent.number for parent in parents))
+        trained = self._trained(state.demes[deme], rng)
+        weights = {} if trained is None else history.suggestion(trained).values
+        values = unasked(self.space, history, lambda tries: self._child(genes, weights, generation, tries, rng), rng)
+        return Suggestion(values, generation, deme, tuple(parent.number for parent in parents), trained)
 
     def fold(self, state: GeneticState, event: Asked | Told) -> GeneticState:
         """Gather a generation; when all of it is over, let the best survive."""
@@ -122,6 +128,11 @@ class Genetic:
         """Return whether all is over."""
         return state.generation == self.generations
 
+    def resumable(self, state: GeneticState) -> list[int]:
+        """Return the survivors, and what is over of this generation."""
+        known = (*state.demes, state.newcomers) if self.trains_on else ()
+        return [individual.number for individuals in known for individual in individuals]
+
     def _deme_of(self, number: int) -> int:
         return number % self.generation_size // self.pop_size
 
@@ -130,15 +141,14 @@ class Genetic:
         first = tournament(deme, TOURNAMENT_SIZE, rng)
         return (first, tournament(deme, TOURNAMENT_SIZE, rng, but=first)) if len(deme) > 1 else (first,)
 
-    def _first(self, history: History, tries: int, rng: "Generator") -> dict[str, Value]:
-        """Return a point of the first generation: random the first, spread evenly from there the others."""
-        number = len(history)
-        if number == 1 or tries:
-            return self.space.values(uniform_point(self.space, rng))
-        first = self.space.places(history.suggestion(1).values)
-        return self.space.values(spread_point(first, number - 1, rng))
+    def _trained(self, deme: tuple[Individual, ...], rng: "Generator") -> int | None:
+        """Return the third parent, whose weights the child trains on from; None: from scratch."""
+        trained = [individual for individual in deme if individual.loss < inf] if self.trains_on else []
+        return tournament(trained, TOURNAMENT_SIZE, rng).number if trained else None
 
-    def _child(self, parents: list[Genes], generation: int, tries: int, rng: "Generator") -> dict[str, Value]:
+    def _child(
+        self, parents: list[Genes], weights: Values, generation: int, tries: int, rng: "Generator"
+    ) -> dict[str, Value]:
         """Cross the parents and mutate; the more `tries` hit known points, the wider the steps."""
         genes = list(completed(crossover(parents[0], parents[-1], self.crossover_rate, rng), rng))
         step = FIRST_STEP / (1 + generation / STEP_HALVES_AFTER) * (1 + tries)
@@ -146,4 +156,4 @@ class Genetic:
         for place, i in enumerate(self.space.searched):
             if draws[i] < self.mutation_rate or place == int(sure * len(self.space.searched)):
                 genes[i] = mutated(genes[i], self.space.hyperparameters[i], step, rng)
-        return self.space.values(genes)
+        return with_structure_of(weights, genes, self.space)

@@ -81,3 +81,7 @@ class GridSearch:
     def is_done(self, state: GridState) -> bool:
         """Return whether all is over."""
         return state.digits is None and state.told == state.asked
+
+    def resumable(self, state: GridState) -> tuple[int, ...]:  # noqa: ARG002 - no state has any
+        """Return none: every evaluation trains from scratch."""
+        return ()

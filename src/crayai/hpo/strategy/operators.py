@@ -5,7 +5,7 @@ is drawn at random, for a condition may switch it on.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,6 +53,24 @@ def spread_point(first: Genes, number: int, rng: "Generator") -> tuple[float, ..
     """
     start = completed(first, rng)
     return tuple((place + number * ratio) % 1.0 for place, ratio in zip(start, _ratios(len(first)), strict=True))
+
+
+def first_values(space: Space, history: History, tries: int, rng: "Generator") -> Values:
+    """Return a point of the first generation: the default is there, the next is random, the others spread from it."""
+    number = len(history)
+    if number == 1 or tries:
+        return space.start_values(uniform_point(space, rng))
+    first = space.places(history.suggestion(1).values)
+    return space.start_values(spread_point(first, number - 1, rng))
+
+
+def with_structure_of(weights: Mapping[str, Value], genes: Sequence[float], space: Space) -> Values:
+    """Return the values at `genes`, but for structural ones those that the `weights` were trained with."""
+    everything = [
+        weights.get(h.flag, h.value(place)) if h.structural else h.value(place)
+        for h, place in zip(space.hyperparameters, genes, strict=True)
+    ]
+    return space.only_active(everything)
 
 
 def tournament(

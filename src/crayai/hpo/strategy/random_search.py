@@ -62,3 +62,7 @@ class RandomSearch:
     def is_done(self, state: RandomState) -> bool:
         """Return whether all is over."""
         return state.told == self.num_iters
+
+    def resumable(self, state: RandomState) -> tuple[int, ...]:  # noqa: ARG002 - no state has any
+        """Return none: every evaluation trains from scratch."""
+        return ()

@@ -104,6 +104,10 @@ class Repeated(Generic[S]):
         """Return whether all is over."""
         return not state.open and self.strategy.is_done(state.inner)
 
+    def resumable(self, state: RepeatedState[S]) -> tuple[int, ...]:  # noqa: ARG002 - no state has any
+        """Return none: what trains on is not repeated."""
+        return ()
+
 
 def mean_outcome(outcomes: list[Outcome]) -> Outcome:
     """Return the mean loss; a point that failed once has failed, for its mean is not known."""
