@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from crayai.hpo.engine.budget import Account, Budget
+from crayai.hpo.engine.checkpoints import Checkpoints
 from crayai.hpo.engine.interrupts import GRACE_SECONDS, Interrupts
 from crayai.hpo.engine.loop import Loop
 from crayai.hpo.engine.outputs import Outputs
@@ -53,7 +54,7 @@ class Watcher:
     events: list = field(default_factory=list)
     notices: list = field(default_factory=list)
 
-    def begin(self, search, *, was_resumed):
+    def begin(self, search, *, was_resumed, checkpoints):
         """See nothing."""
 
     def event(self, event, search):
@@ -80,7 +81,10 @@ class Driver:
         self.search = Search(study, self.log)
         self.machine = machine or FakeMachine(program, slots, random)
         self.launcher = settings.pop("launcher", FakeLauncher)(self.machine)
-        tasks = TaskMaker(search=self.search, directory=self.directory, study_id="study", caller=root)
+        checkpoints = Checkpoints(root=root / "checkpoints", search=self.search, **settings.pop("checkpoints", {}))
+        tasks = TaskMaker(
+            search=self.search, directory=self.directory, study_id="study", caller=root, checkpoints=checkpoints
+        )
         self.watcher = settings.pop("watcher", None) or Watcher()
         clock = lambda: self.machine.now  # noqa: E731 - one line, used twice
         settings.setdefault(

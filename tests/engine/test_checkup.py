@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.engine import doctor
+from crayai.hpo.engine.checkpoints import Checkpoints
 from crayai.hpo.engine.checkup import Verdict, check_up, estimate_from, similar_marker, suggested_repeats
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.doctor import examine, run_default_point, snapshot
@@ -224,7 +225,9 @@ def test_runs_are_like_evaluations(clinic):
     """The program finds the same variables as in a study, and its own number, seed and directory."""
     seen = clinic.examine("env > @directory/env; echo FoM: 1 @seed; true", quick=True)
     directory = StudyDirectory(clinic.place / "clinic")
-    tasks = TaskMaker(search=Search(study_of(), MemoryLog()), directory=directory, study_id="x", caller=Path.cwd())
+    search = Search(study_of(), MemoryLog())
+    checkpoints = Checkpoints(root=directory.checkpoints(), search=search)
+    tasks = TaskMaker(search=search, directory=directory, study_id="x", caller=Path.cwd(), checkpoints=checkpoints)
     expected = tasks.make(tasks.search.ask(), 1).environment
     for run in seen.runs:
         lines = (Path(directory.evaluation(run.probe.number)) / "env").read_text().splitlines()

@@ -96,7 +96,6 @@ def test_script_on_a_machine_without_a_workload_manager_ends_in_one_error(comman
         ({"cores_per_eval": 0}, ["cores_per_eval", "at least 1", "got 0"]),
         ({"src_path": "nowhere"}, ["src_path", "directory", "nowhere"]),
         ({"src_path": "bowl.awk"}, ["src_path", "directory", "bowl.awk"]),
-        ({"checkpoint": "saved"}, ["checkpoint", "population based training"]),
         ({"goal": "max"}, ["goal", "'minimize' or 'maximize'", "'max'"]),
         ({"fom": " "}, ["fom", "before the figure of merit", "' '"]),
     ],

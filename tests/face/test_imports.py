@@ -32,8 +32,8 @@ def test_import_does_nothing(tmp_path) -> None:
 def test_all_is_what_is_documented() -> None:
     """`__all__` holds the historic names, the new ones and the errors, sorted, each there and none twice."""
     assert set(hpo.__all__) == {
-        *("Params", "Evaluator", "GeneticOptimizer", "RandomOptimizer", "GridOptimizer"),
-        *("params", "evaluator", "genetic", "random", "grid", "errors"),
+        *("Params", "Evaluator", "GeneticOptimizer", "RandomOptimizer", "GridOptimizer", "PBTOptimizer"),
+        *("params", "evaluator", "genetic", "random", "grid", "pbt", "errors"),
         *("Search", "Evaluation", "Float", "Int", "Choice", "Constant"),
         *("CrayaiError", "LaunchError", "SettingsError", "SpaceError", "StoreError", "StoreFull"),
         *("StudyChanged", "StudyFailed", "StudyLocked"),

@@ -391,7 +391,7 @@ def test_verbose_evaluator_prints_the_attempt_that_it_adopted(tmp_path, capsys) 
     StudyDirectory(tmp_path).make()
     Path(StudyDirectory(tmp_path).output(0, 2) + ".out").write_text("second attempt\n")
     verbose = Verbose(tmp_path, EvaluationSettings(), lines=False, output=True, moved_to=None)
-    verbose.begin(search, was_resumed=True)
+    verbose.begin(search, was_resumed=True, checkpoints=tmp_path)
     for number in (0, 1):
         verbose.event(search.tell(number, Completed(1.0)), search)
     assert capsys.readouterr().out.count("second attempt\n") == 1

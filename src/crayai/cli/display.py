@@ -1,6 +1,7 @@
 """What `crayai run` shows while it runs: a live bar on a terminal, plain lines elsewhere."""
 
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -27,7 +28,7 @@ class Quiet:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def begin(self, search: Search, *, was_resumed: bool) -> None:
+    def begin(self, search: Search, *, was_resumed: bool, checkpoints: Path) -> None:
         """Show nothing."""
 
     def event(self, event: Event, search: Search) -> None:
@@ -50,7 +51,7 @@ class Lines(Quiet):
         self._last_line = self._started
         self._done_before = 0
 
-    def begin(self, search: Search, *, was_resumed: bool) -> None:
+    def begin(self, search: Search, *, was_resumed: bool, checkpoints: Path) -> None:  # noqa: ARG002 - not shown
         """Print how far the search is."""
         self._done_before = search.completed + search.failed
         total = search.study.algorithm.evaluations
@@ -99,7 +100,7 @@ class Live(Quiet):
         self._done_before = 0
         self._under_way: set[int] = set()
 
-    def begin(self, search: Search, *, was_resumed: bool) -> None:
+    def begin(self, search: Search, *, was_resumed: bool, checkpoints: Path) -> None:  # noqa: ARG002 - not shown
         """Show the bar."""
         self._done_before = search.completed + search.failed
         self._progress.update(self._task, total=search.study.algorithm.evaluations)

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from crayai.hpo.engine.checkpoints import NOWHERE, Handover, checkpoint_path
 from crayai.hpo.engine.fom import tail
 from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.study import Study, study_from_settings
@@ -16,7 +17,7 @@ from crayai.hpo.engine.tasks import render
 from crayai.hpo.engine.verify import first_difference
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError, StoreError
-from crayai.hpo.records import Completed, Failed, Values
+from crayai.hpo.records import Asked, Completed, Failed, Suggestion, Values
 from crayai.hpo.report.export import export_csv, export_json
 from crayai.hpo.report.words import duration, improvement
 from crayai.hpo.store.lock import holder
@@ -65,15 +66,23 @@ def status(directory: Path) -> None:
 
 @click.command()
 @_directory
-def best(directory: Path) -> None:
+@click.option("--checkpoint", is_flag=True, help="Print the path of its checkpoint instead.")
+def best(directory: Path, checkpoint: bool) -> None:
     """Print the command line of the best evaluation, ready to paste."""
     paths = StudyDirectory(directory)
     with _study_in(paths) as (reader, study):
         found, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
+        checkpoints = _checkpoints(paths, reader)
+        lineage = _lineage(reader, found)
     if found is None:
         raise SettingsError(f"no evaluation in {paths.root} has completed; see crayai status")
     click.echo(_standing(study, found, first), err=True)
-    click.echo(_line(study, paths, found))
+    saved = checkpoint_path(checkpoints, found.number)
+    if study.uses_checkpoints and Path(saved).parent.is_dir():
+        click.echo(f"checkpoint: {saved}", err=True)
+    if study.trains_on:
+        click.echo("lineage: " + " → ".join(str(number) for number in lineage), err=True)
+    click.echo(saved if checkpoint else _line(study, paths, found, checkpoints))
 
 
 @click.command()
@@ -89,6 +98,7 @@ def show(number: int, directory: Path) -> None:
                 f"there is no evaluation {number} in {paths.root}; {reader.counts().asked} were asked for"
             )
         ancestors = _ancestors(reader, found)
+        checkpoints = _checkpoints(paths, reader)
     rows = [
         (
             "evaluation",
@@ -96,7 +106,7 @@ def show(number: int, directory: Path) -> None:
         ),
         ("result", _result(study, found)),
         *((flag, str(value)) for flag, value in found.values.items()),
-        ("command", _line(study, paths, found)),
+        ("command", _line(study, paths, found, checkpoints)),
     ]
     if found.launched_at and found.told_at:
         rows.append(("time", duration(found.told_at - found.launched_at)))
@@ -163,6 +173,16 @@ def _counted(causes: dict[str, int]) -> str:
     return f"{sum(causes.values())}" + (f" ({parts})" if parts else "")
 
 
+def _lineage(reader: Reader, evaluation: StoredEvaluation | None) -> list[int]:
+    """Return the evaluations that trained a model, one after the other."""
+    numbers: list[int] = []
+    while evaluation is not None:
+        numbers.insert(0, evaluation.number)
+        source = evaluation.resume_from
+        evaluation = None if source is None else reader.evaluation(source)
+    return numbers
+
+
 def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvaluation]:
     """Return the line of first parents, the nearest first, and the other parents of the evaluation itself."""
     found: list[StoredEvaluation] = []
@@ -175,10 +195,19 @@ def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvalu
     return found
 
 
-def _line(study: Study, paths: StudyDirectory, evaluation: StoredEvaluation) -> str:
+def _line(study: Study, paths: StudyDirectory, evaluation: StoredEvaluation, checkpoints: Path) -> str:
     if not study.command:
         return "(evaluated by the caller)"
-    return render(study, paths, evaluation.number, evaluation.values).line
+    source = NOWHERE if evaluation.resume_from is None else evaluation.resume_from
+    load, save = (checkpoint_path(checkpoints, number) for number in (source, evaluation.number))
+    asked = Asked(evaluation.number, Suggestion(evaluation.values, evaluation.generation))
+    return render(study, paths, asked, Handover(load, save, evaluation.resume_from is None)).line
+
+
+def _checkpoints(paths: StudyDirectory, reader: Reader) -> Path:
+    """Return the directory of the checkpoints of a study."""
+    settings = reader.settings()
+    return paths.checkpoints(settings.get("checkpoint", ""), settings.get("study_id", ""))
 
 
 def _standing(study: Study, best: StoredEvaluation | None, first: StoredEvaluation | None) -> str:

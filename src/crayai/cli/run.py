@@ -10,20 +10,25 @@ from rich.text import Text
 
 from crayai.cli.display import choose_display, standing
 from crayai.cli.studyfile import KEYS, Plan, read_plan
+from crayai.hpo.engine.checkpoints import Checkpoints
 from crayai.hpo.engine.conduct import check_program, conduct
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import with_seed
-from crayai.hpo.engine.tasks import render
+from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.store.base import MemoryLog
 
 _TYPES: dict[str, Any] = {
     "goal": click.Choice(["minimize", "maximize"]),
-    **dict.fromkeys(("time_limit_minutes", "max_wall_minutes", "max_node_hours", "target_fom", "grace_seconds"), float),
+    **dict.fromkeys(
+        ("time_limit_minutes", "max_wall_minutes", "max_node_hours", "target_fom", "grace_seconds", "checkpoint_gib"),
+        float,
+    ),
     "mutation_rate": float,
-    "crossover_rate": float,
+    **dict.fromkeys(("crossover_rate", "quantile", "perturbation", "resample_rate"), float),
     "fom": str,
     "src_path": str,
+    **dict.fromkeys(("checkpoint", "keep", "exploit"), str),
 }
 _DRY_RUN_COMMANDS = 10
 
@@ -114,11 +119,14 @@ def _print_commands(plan: Plan, directory: Path) -> None:
     """Print the command lines of the first evaluations."""
     check_program(plan.study, plan.evaluation.source)
     search = Search(with_seed(plan.study, 0), MemoryLog())
+    paths = StudyDirectory(directory)
+    checkpoints = Checkpoints(root=paths.checkpoints(plan.evaluation.checkpoint), search=search)
+    tasks = TaskMaker(search=search, directory=paths, study_id="", caller=Path.cwd(), checkpoints=checkpoints)
     for _ in range(_DRY_RUN_COMMANDS):
         asked = search.ask()
         if asked is None:
             break
-        click.echo(render(search.study, StudyDirectory(directory), asked.number, asked.suggestion.values).line)
+        click.echo(tasks.line(asked))
 
 
 def _print_result(search: Search) -> None:

@@ -25,6 +25,10 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "repeats": "evaluate each point so often, for a noisy figure of merit; the mean counts",
         "time_limit_minutes": "of one evaluation",
         "src_path": "a directory whose entries each evaluation finds in a directory of its own",
+        "checkpoint": "the directory of checkpoints, left out: DIR's own; with it a genetic search trains on from them",
+        "keep": "which checkpoints are left at the end: best, frontier (what a longer study goes on from) or all",
+        "checkpoint_gib": "what checkpoints may take of the file system at any time",
+        "checkpoint_files": "how many files and directories they may be",
         "keep_output": "keep the output of every evaluation, not only of failed ones and the best",
         "max_evaluations": "stop after so many; the study can be gone on with, as with the limits below",
         "max_wall_minutes": "stop when drivers have worked for so long",
@@ -33,13 +37,21 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "grace_seconds": "how long after SIGTERM or SIGUSR1 the driver must have ended",
     },
     "strategy": {
-        "name": "genetic, random or grid",
+        "name": "genetic, random, grid or pbt",
         "generations": "genetic: rounds",
-        "pop_size": "genetic: individuals per deme",
-        "num_demes": "genetic: subpopulations",
+        "pop_size": "genetic, pbt: individuals per deme",
+        "num_demes": "genetic, pbt: subpopulations",
         "mutation_rate": "genetic: per hyperparameter",
         "crossover_rate": "genetic: per hyperparameter",
         "migration_interval": "genetic: generations between migrations",
+        "windows": "pbt: how often each member trains between two decisions",
+        "quantile": "pbt: share of a deme that is replaced at a decision, and that it is replaced from",
+        "interval": "pbt: windows between two decisions",
+        "slowdown": "pbt: how many times less often each further deme decides",
+        "lag": "pbt: windows that a decision looks back, so that no member waits for the slowest; 0: all wait for all",
+        "exploit": "pbt: truncation (the worst take over from the best) or tournament",
+        "perturbation": "pbt: standard deviation of a step in the unit interval",
+        "resample_rate": "pbt: probability that a hyperparameter is drawn anew instead",
         "num_iters": "random: evaluations, the default point included",
         "grid_size": "grid: points a range",
         "chunk_size": "grid: points that make one generation in the records",
@@ -55,7 +67,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 """Every key of a study file but those of [params], with its meaning."""
 
 _KINDS: Mapping[str, tuple[type, str]] = {
-    **dict.fromkeys(("command", "goal", "fom", "src_path", "name"), (str, "text")),
+    **dict.fromkeys(("command", "goal", "fom", "src_path", "name", "checkpoint", "keep", "exploit"), (str, "text")),
     "keep_output": (bool, "true or false"),
     "gpus": (list, "a list"),
 }
@@ -128,9 +140,14 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     if (name := launcher.pop("name", "local")) != "local":
         raise LaunchError(f"launcher {name!r} is not part of this version; use 'local'")
     source = study.pop("src_path", None)
+    checkpoint = study.pop("checkpoint", "")
     evaluation = EvaluationSettings(
         time_limit_minutes=study.pop("time_limit_minutes", None),
         keep_output=study.pop("keep_output", False),
+        checkpoint=checkpoint,
+        keep=study.pop("keep", "best"),
+        checkpoint_gib=study.pop("checkpoint_gib", None),
+        checkpoint_files=study.pop("checkpoint_files", None),
         source=None if source is None else Path(source).absolute(),
         gpus=None if (gpus := launcher.pop("gpus", None)) is None else [str(gpu) for gpu in gpus],
         failures=tables.get("failures", {}),
@@ -138,15 +155,17 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
         **launcher,
     )
     budget = Budget(**{field.name: study.pop(field.name, None) for field in fields(Budget)})
-    strategy = _strategy(dict(tables.get("strategy", {})), study.pop("repeats", 1), file)
+    strategy = _strategy(dict(tables.get("strategy", {})), study.pop("repeats", 1), file, trains_on=bool(checkpoint))
     return Plan(Study(space=space, strategy=strategy, **study), evaluation, budget)
 
 
-def _strategy(arguments: dict[str, Any], repeats: int, file: Path | None) -> StrategySettings:
+def _strategy(arguments: dict[str, Any], repeats: int, file: Path | None, *, trains_on: bool) -> StrategySettings:
     name = arguments.pop("name", "genetic")
     for argument in arguments if name in STRATEGIES else ():
         if argument not in strategy_arguments(name):
             owner = next(other for other in STRATEGIES if argument in strategy_arguments(other))
             where = f"{file}: " if file else ""
             raise SettingsError(f"{where}{argument} belongs to the strategy {owner!r}, this study uses {name!r}")
+    if trains_on and name == "genetic":
+        arguments["trains_on"] = True
     return StrategySettings(name=name, arguments=arguments, repeats=repeats)

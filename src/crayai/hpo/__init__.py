@@ -9,7 +9,7 @@ optimizer.optimize(params)
 print(optimizer.best_fom, optimizer.best_params)
 """
 
-from crayai.hpo import errors, evaluator, genetic, grid, params, random
+from crayai.hpo import errors, evaluator, genetic, grid, params, pbt, random
 from crayai.hpo.errors import (
     CrayaiError,
     LaunchError,
@@ -25,6 +25,7 @@ from crayai.hpo.evaluator import Evaluator
 from crayai.hpo.genetic import Optimizer as GeneticOptimizer
 from crayai.hpo.grid import Optimizer as GridOptimizer
 from crayai.hpo.params import Params
+from crayai.hpo.pbt import Optimizer as PBTOptimizer
 from crayai.hpo.random import Optimizer as RandomOptimizer
 from crayai.hpo.records import Evaluation
 from crayai.hpo.search import Search
@@ -41,6 +42,7 @@ __all__ = [
     "GridOptimizer",
     "Int",
     "LaunchError",
+    "PBTOptimizer",
     "Params",
     "RandomOptimizer",
     "Search",
@@ -56,5 +58,6 @@ __all__ = [
     "genetic",
     "grid",
     "params",
+    "pbt",
     "random",
 ]

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from crayai.hpo.engine.checkpoints import Keep
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
@@ -31,7 +32,8 @@ class Evaluator:
         alloc_jobid: An allocation to use; 0 or None: make one.
         launch_args: Extra arguments of the launch command.
         urika_args: Extra arguments of ``run_training``.
-        checkpoint: The directory of checkpoints; not empty: population based training.
+        checkpoint: The directory of checkpoints; not empty: a genetic search trains on from them. The command needs
+            ``@checkpoint``, or ``@load`` and ``@save``.
         verbose: Print the settings, a line for each evaluation, and the program's output.
         goal: ``minimize`` or ``maximize`` the figure of merit.
         time_limit_minutes: After that an evaluation is ended, and has failed.
@@ -39,6 +41,9 @@ class Evaluator:
         cores_per_eval: Bind each evaluation to so many cores; None: left alone.
         keep_output: Keep the output of every evaluation, not only of failed ones and the best.
         failures: What follows a failure, such as ``{"exit_code": "retry 1", "time_limit": "stop"}``.
+        keep: Which checkpoints are left at the end: ``best``, ``frontier`` (what could be trained on from), ``all``.
+        checkpoint_gib: What checkpoints may take of the file system at any time; None: what there is.
+        checkpoint_files: How many files and directories they may be.
         grace_seconds: How long after SIGTERM or SIGUSR1 the search must have ended.
     """
 
@@ -66,29 +71,29 @@ class Evaluator:
         cores_per_eval: int | None = None,
         keep_output: bool = False,
         failures: Mapping[str, str] | None = None,
+        keep: Keep = "best",
+        checkpoint_gib: float | None = None,
+        checkpoint_files: int | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self.cmd = cmd
-        self.run_path = Path(run_path)
-        self.src_path = src_path
+        self.run_path, self.src_path = Path(run_path), src_path
         self.fom = fom
-        self.nodes = nodes
-        self.nodes_per_eval = nodes_per_eval
+        self.nodes, self.nodes_per_eval = nodes, nodes_per_eval
         self.num_parallel_evals = num_parallel_evals
-        self.launcher = launcher
-        self.workload_manager = workload_manager
-        self.alloc_args = alloc_args
-        self.alloc_jobid = alloc_jobid
+        self.launcher, self.workload_manager = launcher, workload_manager
+        self.alloc_args, self.alloc_jobid = alloc_args, alloc_jobid
         self.launch_args = launch_args
         self.urika_args = urika_args
         self.checkpoint = checkpoint
         self.verbose = verbose
         self.goal: Goal = goal
         self.time_limit_minutes = time_limit_minutes
-        self.gpus = gpus
-        self.cores_per_eval = cores_per_eval
+        self.gpus, self.cores_per_eval = gpus, cores_per_eval
         self.keep_output = keep_output
         self.failures, self.grace_seconds = failures, grace_seconds
+        self.keep: Keep = keep
+        self.checkpoint_gib, self.checkpoint_files = checkpoint_gib, checkpoint_files
 
     def settings(self) -> EvaluationSettings:
         """Return how evaluations are run, after a check that they can be.
@@ -105,6 +110,10 @@ class Evaluator:
             gpus=None if self.gpus is None else [str(gpu) for gpu in self.gpus],
             cores_per_eval=self.cores_per_eval,
             keep_output=self.keep_output,
+            checkpoint=str(self.checkpoint),
+            keep=self.keep,
+            checkpoint_gib=self.checkpoint_gib,
+            checkpoint_files=self.checkpoint_files,
             failures=self.failures or {},
             grace_seconds=self.grace_seconds,
         )
@@ -120,8 +129,6 @@ class Evaluator:
         if self.nodes < self.nodes_per_eval:
             got = f"nodes={self.nodes} nodes_per_eval={self.nodes_per_eval}"
             raise SettingsError(f"nodes_per_eval must be between 1 and nodes, got {got}")
-        if self.checkpoint:
-            raise SettingsError("checkpoint: population based training is not part of this version; leave it out")
         if self.launcher == "urika" and shutil.which("run_training") is None:
             raise LaunchError("launcher='urika' needs the command run_training, which is not on PATH here")
         if self.launcher == "urika" or self._wants_workload_manager():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from crayai.hpo.engine.checkpoints import checkpoint_path
 from crayai.hpo.engine.observer import Observer
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study
@@ -15,6 +16,9 @@ from crayai.hpo.strategy.repeats import RepeatedHistory
 
 class Optimizer(_Optimizer):
     """Demes that evolve side by side and exchange their best.
+
+    Where the evaluator has a directory of checkpoints, children train on: two parents give the hyperparameters, a third
+    one the weights.
 
     Args:
         evaluator: Runs the evaluations.
@@ -54,6 +58,7 @@ class Optimizer(_Optimizer):
             "mutation_rate": mutation_rate,
             "crossover_rate": crossover_rate,
             "migration_interval": migration_interval,
+            "trains_on": bool(evaluator.checkpoint),
         }
         strategy = StrategySettings(name="genetic", arguments=arguments, repeats=repeats)
         super().__init__(evaluator, strategy, seed=seed, verbose=verbose)
@@ -83,7 +88,9 @@ class _LogWriter:
         self._files = files
         self._repeats = repeats
 
-    def begin(self, search: Search, *, was_resumed: bool) -> None:  # noqa: ARG002 - all is written anew either way
+    def begin(self, search: Search, *, was_resumed: bool, checkpoints: Path) -> None:  # noqa: ARG002 - written anew
+        if search.study.trains_on:
+            self._files.checkpoint_of = lambda number: checkpoint_path(checkpoints, number)
         self._files.begin()
         self._files.update(RepeatedHistory(search.record, self._repeats))
 

@@ -1,9 +1,11 @@
 """What every optimizer of the face does: `optimize`, then ask it for the best."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
 from crayai.hpo.engine.budget import Budget
+from crayai.hpo.engine.checkpoints import checkpoint_path
 from crayai.hpo.engine.conduct import check_program, conduct
 from crayai.hpo.engine.observer import Observer
 from crayai.hpo.engine.resume import choose_directory
@@ -22,6 +24,7 @@ class Optimizer:
     Attributes:
         best_fom: The best figure of merit.
         best_params: The hyperparameters that gave it, by flag.
+        best_checkpoint: Where the program saved the model that gave it.
         evaluations: All evaluations by number.
     """
 
@@ -33,6 +36,7 @@ class Optimizer:
         self._strategy = strategy
         self._seed = seed or None
         self._search: Search | None = None
+        self._checkpoints = Path()
 
     def optimize(
         self,
@@ -83,7 +87,7 @@ class Optimizer:
         directory, moved_to = choose_directory(self.evaluator.run_path, study, resume=resume)
         verbose = Verbose(directory, settings, output=self.evaluator.verbose, lines=self.verbose, moved_to=moved_to)
         conducted = conduct(study, directory, settings, [verbose, *self._observers(study)], budget=budget)
-        self._search = conducted.search
+        self._search, self._checkpoints = conducted.search, conducted.checkpoints
         if conducted.end_reason:
             verbose.notice(f"stopped: {conducted.end_reason}")
         elif conducted.signal == signal.SIGINT and not self._search.is_done:
@@ -104,6 +108,17 @@ class Optimizer:
     def best_params(self) -> dict[str, Value]:
         """The hyperparameters of the best evaluation, by flag."""
         return dict(self._best().values)
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Where the program saved the best model, as it was told by ``@checkpoint`` or ``@save``.
+
+        Raises:
+            SettingsError: It saved none.
+        """
+        if not self._found().study.uses_checkpoints:
+            raise SettingsError("there are no checkpoints: the command has neither @checkpoint nor @save")
+        return Path(checkpoint_path(self._checkpoints, self._best().number))
 
     @property
     def evaluations(self) -> list[Evaluation]:

@@ -28,12 +28,14 @@ class Suggested:
         values: The active hyperparameters by flag.
         seed: For the random numbers of the evaluation.
         generation: The round of the search, from 0.
+        resume_from: Number of the evaluation whose model it trains on from, once that is over; None: from scratch.
     """
 
     number: int
     values: Values
     seed: int
     generation: int
+    resume_from: int | None = None
 
 
 class Search:
@@ -41,7 +43,7 @@ class Search:
 
     Args:
         params: The hyperparameters: an `hpo.Params`, or the list for one.
-        strategy: ``genetic``, ``random`` or ``grid``.
+        strategy: ``genetic``, ``random``, ``grid`` or ``pbt``.
         seed: Decides every random draw; None: draw one.
         goal: ``minimize`` or ``maximize`` the figure of merit.
         repeats: Suggest each point so often, for a noisy figure of merit; the mean counts.
@@ -84,7 +86,8 @@ class Search:
             return None
         self._search.commit()
         seed = program_seed(self._search.study.seed or 0, asked.number)
-        return Suggested(asked.number, asked.suggestion.values, seed, asked.suggestion.generation)
+        s = asked.suggestion
+        return Suggested(asked.number, s.values, seed, s.generation, s.resume_from)
 
     def tell(self, number: int, fom: float) -> None:
         """Report the figure of merit of evaluation `number`; one that is not finite counts as failed.

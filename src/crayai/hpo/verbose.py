@@ -33,7 +33,7 @@ class Verbose:
         self._moved_to = moved_to
         self._attempts: dict[int, int] = {}
 
-    def begin(self, search: Search, *, was_resumed: bool) -> None:
+    def begin(self, search: Search, *, was_resumed: bool, checkpoints: Path) -> None:  # noqa: ARG002 - not shown
         """Print the settings, and whether this is a new study."""
         self._attempts = dict(search.attempts)
         if self._moved_to is not None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from crayai.hpo.engine.budget import Account, Budget
+from crayai.hpo.engine.checkpoints import Checkpoints, Keep
 from crayai.hpo.engine.interrupts import GRACE_SECONDS, Interrupts
 from crayai.hpo.engine.loop import Loop
 from crayai.hpo.engine.observer import Observer
@@ -34,6 +36,10 @@ class EvaluationSettings:
         gpus: The GPUs for the slots to share; None: all that are visible; empty: left alone.
         cores_per_eval: Cores to bind each slot to; None: left alone.
         keep_output: Whether the output of every evaluation is kept.
+        checkpoint: The directory below which checkpoints are kept; empty: the study's own.
+        keep: Which checkpoints are left at the end: ``best``, ``frontier`` (what could be trained on from), ``all``.
+        checkpoint_gib: What checkpoints may take of the file system at any time; None: what there is.
+        checkpoint_files: How many files and directories they may be.
         failures: What follows a failure, by cause, where it is not the default; see `policies`.
         grace_seconds: How long after SIGTERM or SIGUSR1 the driver must have ended.
 
@@ -47,12 +53,20 @@ class EvaluationSettings:
     gpus: Sequence[str] | None = None
     cores_per_eval: int | None = None
     keep_output: bool = False
+    checkpoint: str = ""
+    keep: Keep = "best"
+    checkpoint_gib: float | None = None
+    checkpoint_files: int | None = None
     failures: Mapping[str, str] = field(default_factory=dict)
     grace_seconds: float = GRACE_SECONDS
 
     def __post_init__(self) -> None:
         check_at_least(1, slots=self.slots, cores_per_eval=self.cores_per_eval)
         check_above(0, time_limit_minutes=self.time_limit_minutes, grace_seconds=self.grace_seconds)
+        check_above(0, checkpoint_gib=self.checkpoint_gib)
+        check_at_least(1, checkpoint_files=self.checkpoint_files)
+        if self.keep not in get_args(Keep):
+            raise SettingsError(f"keep must be 'best', 'frontier' or 'all', got {self.keep!r}")
         policies_of(self.failures)
         if self.source is not None and not self.source.is_dir():
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
@@ -77,11 +91,13 @@ class Conducted:
         search: The search.
         end_reason: Why it was left before its end; empty: it is over, or a signal asked for it.
         signal: The signal that asked to stop; 0: none did.
+        checkpoints: The directory of checkpoints.
     """
 
     search: Search
     end_reason: str
     signal: int
+    checkpoints: Path
 
 
 def conduct(
@@ -103,8 +119,9 @@ def conduct(
     """
     check_program(study, settings.source)
     with open_study(root, study, extend=extend) as opened:
+        checkpoints = _checkpoints(opened, settings)
         for observer in observers:
-            observer.begin(opened.search, was_resumed=opened.was_resumed)
+            observer.begin(opened.search, was_resumed=opened.was_resumed, checkpoints=checkpoints.root)
             if not opened.log.has_locks:
                 observer.notice(
                     f"the file system of {opened.directory.root} has no locks that all machines see: the files "
@@ -113,7 +130,7 @@ def conduct(
         gpus = visible_gpus() if settings.gpus is None else settings.gpus
         launcher = LocalLauncher(opened.directory.root, settings.capacity, gpus, settings.cores_per_eval)
         launcher.start()
-        loop = _loop(opened, settings, launcher, observers, budget or Budget())
+        loop = _loop(opened, settings, launcher, observers, budget or Budget(), checkpoints)
         stopped = "the driver died"
         try:
             with loop.interrupts.caught():
@@ -128,7 +145,18 @@ def conduct(
                 observer.end(opened.search)
             with suppress(StoreError):
                 opened.log.record_settings({"stopped": stopped})
-        return Conducted(opened.search, loop.end_reason, loop.interrupts.signal)
+        return Conducted(opened.search, loop.end_reason, loop.interrupts.signal, checkpoints.root)
+
+
+def _checkpoints(opened: OpenStudy, settings: EvaluationSettings) -> Checkpoints:
+    elsewhere = opened.agreed_checkpoint(settings.checkpoint)
+    return Checkpoints(
+        root=opened.directory.checkpoints(elsewhere, opened.study_id),
+        search=opened.search,
+        keep=settings.keep,
+        most_gib=settings.checkpoint_gib,
+        most_files=settings.checkpoint_files,
+    )
 
 
 def _loop(
@@ -137,10 +165,12 @@ def _loop(
     launcher: LocalLauncher,
     observers: Sequence[Observer],
     budget: Budget,
+    checkpoints: Checkpoints,
 ) -> Loop:
     limit = settings.time_limit_minutes
     tasks = TaskMaker(
         search=opened.search,
+        checkpoints=checkpoints,
         directory=opened.directory,
         study_id=opened.study_id,
         caller=Path.cwd(),

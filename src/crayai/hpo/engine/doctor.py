@@ -11,16 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from crayai.hpo.engine.checkpoints import NOWHERE, Handover, checkpoint_path
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.failures import outcome_of
 from crayai.hpo.engine.fom import tail
 from crayai.hpo.engine.probes import Probe, Prober, Role
 from crayai.hpo.engine.study import Study
+from crayai.hpo.engine.tasks import render
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.launch.base import Exited, Gone, Launcher, NotStarted, Task
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.local import LocalLauncher
-from crayai.hpo.records import Cause, Completed, Failed, Outcome
+from crayai.hpo.records import Asked, Cause, Completed, Failed, Outcome, Suggestion
 
 _WAIT_SECONDS = 60.0
 TICK_SECONDS = 1.0
@@ -236,9 +238,11 @@ class Bench:
         """Return what is run for `probe`, as a study would (see `TaskMaker`), but with the seed of the probe."""
         directory, source = self._directory, self._settings.source
         number, seed = str(probe.number), str(probe.seed)
-        facts = {"evaluation": number, "directory": directory.evaluation(probe.number), "seed": seed}
-        rendered = self._study.filled_command.render(probe.values, facts)
-        needs_own = source is not None or self._study.filled_command.needs_directory
+        save = checkpoint_path(directory.checkpoints(), probe.number)
+        handover = Handover(checkpoint_path(directory.checkpoints(), NOWHERE), save, is_first=True)
+        Path(save).mkdir(parents=True, exist_ok=True)
+        rendered = render(self._study, directory, Asked(probe.number, Suggestion(probe.values)), handover, probe.seed)
+        needs_own = source is not None or "directory" in self._study.filled_command.facts
         own = directory.make_evaluation(probe.number, source) if needs_own else None
         tag = f"{directory.root.name}:{number}:1"
         minutes = self._settings.time_limit_minutes

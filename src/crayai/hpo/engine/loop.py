@@ -9,58 +9,30 @@ ended comes after, while the slots work.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
+from crayai.hpo.engine.attempts import Failure, Running
 from crayai.hpo.engine.budget import Account
-from crayai.hpo.engine.failures import error_of, explain, is_shortage, outcome_of
+from crayai.hpo.engine.checkpoints import CONTROL
+from crayai.hpo.engine.failures import error_of, explain, is_shortage
 from crayai.hpo.engine.interrupts import Interrupts
 from crayai.hpo.engine.observer import Observer
 from crayai.hpo.engine.outputs import Outputs, remove
 from crayai.hpo.engine.policies import POLICIES, Policy
 from crayai.hpo.engine.queue import Queue
+from crayai.hpo.engine.room import Room
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.suspicion import Suspicion, Verdict
-from crayai.hpo.engine.tasks import TaskMaker, render
+from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.throttle import Throttle
-from crayai.hpo.errors import StoreFull, StudyFailed
-from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Task, Withdrawn
+from crayai.hpo.errors import StudyFailed
+from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Withdrawn
 from crayai.hpo.records import Asked, AttemptFailed, Cause, Completed, Event, Failed, Launched
 
 _WAIT_SECONDS = 60.0
-_PAUSE_SECONDS = 5.0
 _GROUP_SECONDS = 0.005
 
 Ended = Exited | NotStarted | Gone
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """An attempt that a launcher has.
-
-    Attributes:
-        asked: The evaluation.
-        attempt: Counts from 1.
-        task: What the launcher runs.
-        is_alone: Whether nothing else runs beside it.
-        pauses: How often there had been no room for files before it was launched.
-        is_control: Whether the evaluation is over, and tried to see whether the program still runs.
-    """
-
-    asked: Asked
-    attempt: int
-    task: Task
-    is_alone: bool = False
-    pauses: int = 0
-    is_control: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An attempt that failed: why, how long it ran, and where."""
-
-    attempt: Running
-    failed: Failed
-    seconds: float | None
-    location: str
 
 
 @dataclass(kw_only=True)
@@ -95,13 +67,17 @@ class Loop:
     clock: Callable[[], float] = time.monotonic
     running: dict[str, Running] = field(default_factory=dict, init=False)
     end_reason: str = field(default="", init=False)
-    _queue: Queue = field(default_factory=Queue, init=False)
+    _queue: Queue = field(init=False)
     _suspicion: Suspicion[Failure] = field(default_factory=Suspicion, init=False)
     _throttle: Throttle = field(default_factory=Throttle, init=False)
     _told: list[Running] = field(default_factory=list, init=False)
     _over: list[str] = field(default_factory=list, init=False)
-    _pauses: int = field(default=0, init=False)
+    _room: Room = field(init=False)
     _stops_obeyed: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._queue = Queue(self.search.is_over)
+        self._room = Room(self.tasks.has_room, self.interrupts, self.sleep, self._notice)
 
     def run(self) -> bool:
         """Work until the search is over, the budget used up, or a stop asked for; return whether it is over.
@@ -109,9 +85,21 @@ class Loop:
         Raises:
             StudyFailed: Nothing but failures: the study can be resumed when the program is mended.
         """
-        self._queue = Queue(self.search.unfinished())
-        self.outputs.sweep()
-        self._adopt()
+        try:
+            self._work()
+        finally:
+            self.tasks.checkpoints.settle()
+        if self._suspicion.held and not self.interrupts.count and not self.end_reason:
+            self._give_up(f"all of the first {len(self._suspicion.held)} evaluations failed")
+        if self.search.is_done:
+            self.end_reason = ""
+        elif not self.interrupts.count:
+            self.end_reason = self.end_reason or self.account.reason_not_to_ask()
+        return self.search.is_done
+
+    def _work(self) -> None:
+        """Take turns as long as there is something to do."""
+        self._begin()
         self._ask()
         while self.running or self._has_work:
             ended = self._collect()
@@ -125,29 +113,27 @@ class Loop:
             if not self._can_launch and (self.running or self._has_work):
                 self._rest()
         self._commit()
-        if self._suspicion.held and not self.interrupts.count and not self.end_reason:
-            self._give_up(f"all of the first {len(self._suspicion.held)} evaluations failed")
-        if self.search.is_done:
-            self.end_reason = ""
-        elif not self.interrupts.count:
-            self.end_reason = self.end_reason or self.account.reason_not_to_ask()
-        return self.search.is_done
+        self.tasks.checkpoints.tidy()
+
+    def _begin(self) -> None:
+        """Take up what an earlier driver has left."""
+        for asked in self.search.unfinished():
+            self._queue.add(asked)
+        self.outputs.sweep()
+        self.tasks.checkpoints.begin()
+        self._adopt()
 
     def _adopt(self) -> None:
         """Take over what an earlier driver launched and nobody knows the end of."""
         for asked in self._queue:
             attempt = self.search.next_attempt(asked.number) - 1
-            if attempt == 0 or self._has_failed(asked.number, attempt):
+            if attempt == 0 or self.search.has_failed(asked.number, attempt):
                 continue
             task = self.tasks.make(asked, attempt)
             if self.launcher.find(task):
                 self.running[task.tag] = Running(asked, attempt, task)
                 self.account.launched(task.tag)
                 self._queue.remove(asked)
-
-    def _has_failed(self, number: int, attempt: int) -> bool:
-        """Return whether this attempt is on record as failed, and another is to be made."""
-        return any(failed.attempt == attempt for failed in self.search.failed_attempts.get(number, ()))
 
     @property
     def _has_work(self) -> bool:
@@ -159,7 +145,16 @@ class Loop:
         return not self.interrupts.count and not self.end_reason
 
     def _rest(self) -> None:
-        """Wait until something ends; commit, unless that is at once, when the next launch commits as well."""
+        """Wait until something ends; commit, unless that is at once, when the next launch commits as well.
+
+        Raises:
+            StudyFailed: Nothing runs, and the budget of checkpoints has no room for more.
+        """
+        if not self.running and len(self._queue):
+            self._commit()
+            if reason := self.tasks.checkpoints.lacks_room_for(0):
+                self._stop_for(reason)
+            return
         self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_GROUP_SECONDS))
         if not self.launcher.poll(self.running.keys()):
             self._commit()
@@ -193,7 +188,7 @@ class Loop:
 
     def _take(self, attempt: Running, status: Ended) -> None:
         """Act on an end."""
-        outcome = outcome_of(status, attempt.task, self.search.study)
+        outcome = self.tasks.outcome(attempt, status)
         seconds = status.seconds if isinstance(status, Exited) else None
         location = "" if isinstance(status, NotStarted) else status.location
         if isinstance(outcome, Completed):
@@ -211,10 +206,10 @@ class Loop:
         attempt = failure.attempt
         if self._stops_obeyed > 1:
             self._again(attempt)
-        elif not self.tasks.directory.has_room():
-            self._await_room("no room for files, so an evaluation failed; it will run again")
+        elif not self.tasks.has_room():
+            self._room.wait("no room for files, so an evaluation failed; it will run again")
             self._again(attempt)
-        elif attempt.pauses < self._pauses:
+        elif attempt.pauses < self._room.pauses:
             self._again(attempt)  # there was no room while it ran
         elif is_shortage(failure.failed, attempt.task) and not attempt.is_alone:
             self._throttle.shortage(len(self.running) + 1)
@@ -230,7 +225,7 @@ class Loop:
         if attempt.is_control:
             self._suspicion.control_lost()
         else:
-            self._queue.again(attempt.asked)
+            self._queue.add(attempt.asked)
 
     def _retry(self, failure: Failure) -> bool:
         """Try again after a pause, if the policy says so; return whether it does.
@@ -248,7 +243,7 @@ class Loop:
             self._queue.pause(attempt.asked, self.clock() + pause)
             self._notice(f"evaluation {number} failed ({cause}: {failure.failed.detail}); next attempt in {pause:g} s")
             return True
-        if policy.stops:
+        if policy.stops or (cause is Cause.NO_CHECKPOINT and not self.search.completed):
             self._suspicion.held.insert(0, failure)
             tries = f"evaluation {number} failed {tried + 1} times" if tried else f"evaluation {number} failed"
             self._give_up(f"{tries} by the cause '{cause}', for which the policy is to stop")
@@ -288,6 +283,7 @@ class Loop:
     def _take_control(self, control: Running, *, has_failed: bool) -> None:
         self._over.append(control.task.tag)
         remove([control.task.stdout, control.task.stderr])
+        self.tasks.checkpoints.drop(CONTROL)
         streak, number = self._suspicion.streak, control.asked.number
         released, verdict = self._suspicion.controlled(has_failed=has_failed)
         self._tell_all(released)
@@ -302,8 +298,12 @@ class Loop:
             self._tell(failure.attempt, failure.failed, failure.seconds)
 
     def _tell(self, attempt: Running, outcome: Completed | Failed, seconds: float | None) -> None:
-        self._announce(self.search.tell(attempt.asked.number, outcome, seconds))
+        number = attempt.asked.number
+        self._announce(self.search.tell(number, outcome, seconds))
         self._told.append(attempt)
+        self._queue.over(number)
+        if isinstance(outcome, Failed):
+            self.tasks.checkpoints.drop(number)
 
     def _give_up(self, reason: str) -> None:
         """End the study, and leave without an outcome what was held back: it is to run again.
@@ -317,11 +317,20 @@ class Loop:
         self.launcher.forget([failure.attempt.task.tag for failure in held])
         failure = held[0]
         asked = failure.attempt.asked
-        line = render(self.search.study, self.tasks.directory, asked.number, asked.suggestion.values).line
         raise StudyFailed(
             f"{reason}, so the study was stopped; nothing is lost, and the same command goes on when the program is "
-            f"mended. Evaluation {asked.number}: {explain(failure.failed, failure.attempt.task, line)}"
+            f"mended. Evaluation {asked.number}: {explain(failure.failed, failure.attempt.task, self.tasks.line(asked))}"
         )
+
+    def _stop_for(self, reason: str) -> NoReturn:
+        """End the study for a reason that is no failure of the program.
+
+        Raises:
+            StudyFailed: With `reason`.
+        """
+        self.launcher.cancel(self.running.keys())
+        self._commit()
+        raise StudyFailed(f"{reason}; nothing is lost, and the same command goes on")
 
     def _ask(self) -> None:
         """Ask so far ahead that a slot that becomes free has work at once; this changes no point."""
@@ -334,29 +343,8 @@ class Loop:
 
     def _commit(self) -> None:
         """Make the turn durable; a full disk is waited for."""
-        while True:
-            try:
-                self.search.commit()
-            except StoreFull as error:
-                if self.interrupts.count > 1:
-                    raise
-                self._await_room(str(error))
-            else:
-                break
+        self._room.commit(self.search)
         self._tidy()
-
-    def _await_room(self, reason: str) -> None:
-        """Pause until there is room for files, or a stop is asked for."""
-        self._pauses += 1
-        self._notice(f"paused: {reason}; going on by itself when there is room")
-        self._sleep()
-        while not self.tasks.directory.has_room() and not self.interrupts.count:
-            self._sleep()
-        self._notice("going on: there is room again" if not self.interrupts.count else "stopping, without room")
-
-    def _sleep(self) -> None:
-        self.interrupts.wait(self.interrupts.count, lambda: self.sleep(_PAUSE_SECONDS))
-        self.interrupts.look()
 
     def _tidy(self) -> None:
         """Let go of what is on record: the launcher's memory, and output that is not kept."""
@@ -364,13 +352,16 @@ class Loop:
             self.launcher.forget([*(attempt.task.tag for attempt in self._told), *self._over])
         for attempt in self._told:
             self.outputs.tidy(attempt.asked.number, attempt.attempt, attempt.task)
+        if self._told:
+            self.tasks.checkpoints.tidy()
         self._told, self._over = [], []
 
     @property
     def _can_launch(self) -> bool:
         running = len(self.running)
         has_room = running < min(self.launcher.capacity, self._throttle.most)
-        return has_room and self._may_go_on and len(self._queue) > 0
+        is_wanted = has_room and self._may_go_on and len(self._queue) > 0
+        return is_wanted and not self.tasks.checkpoints.lacks_room_for(running)
 
     def _launch(self) -> None:
         """Launch waiting evaluations, as far as there are slots, and the budget allows."""
@@ -386,9 +377,11 @@ class Loop:
         """Record the next attempt at an evaluation."""
         attempt = self.search.next_attempt(asked.number)
         avoid = {failed.location for failed in self.search.failed_attempts.get(asked.number, ()) if failed.location}
-        task = self.tasks.make(asked, attempt, avoid=tuple(sorted(avoid)))
+        task = self.tasks.make(asked, attempt, avoid=tuple(sorted(avoid)), is_control=is_control)
+        if missing := self.tasks.make_way(asked, is_control=is_control):
+            self._stop_for(missing)
         is_alone = self._throttle.most == 1
-        self.running[task.tag] = running = Running(asked, attempt, task, is_alone, self._pauses, is_control)
+        self.running[task.tag] = running = Running(asked, attempt, task, is_alone, self._room.pauses, is_control)
         self.account.launched(task.tag)
         launched = Launched(asked.number, attempt)
         self.search.append(launched)

@@ -1,5 +1,6 @@
 """What watches a search: displays and log files."""
 
+from pathlib import Path
 from typing import Protocol
 
 from crayai.hpo.engine.search import Search
@@ -9,8 +10,8 @@ from crayai.hpo.records import Event
 class Observer(Protocol):
     """Watches a search; what it does changes nothing."""
 
-    def begin(self, search: Search, *, was_resumed: bool) -> None:
-        """Take note that work on `search` begins, or goes on."""
+    def begin(self, search: Search, *, was_resumed: bool, checkpoints: Path) -> None:
+        """Take note that work on `search` begins, or goes on; `checkpoints` is the directory of its checkpoints."""
 
     def event(self, event: Event, search: Search) -> None:
         """Take note of `event`, which `search` has taken in."""

@@ -45,6 +45,7 @@ POLICIES: Mapping[Cause, Policy] = {
     Cause.OUT_OF_MEMORY: Policy(retries=1, pause_seconds=10),
     Cause.NO_ROOM: Policy(retries=5, pause_seconds=30, stops=True),
     Cause.NO_FOM: Policy(),
+    Cause.NO_CHECKPOINT: Policy(),
     Cause.NOT_A_NUMBER: Policy(),
     Cause.NOT_STARTED: Policy(retries=3, stops=True),
     Cause.LOST: Policy(retries=2, elsewhere=True),

@@ -1,22 +1,23 @@
-"""What is asked for and not running: ready to be launched, or to be tried again after a pause."""
+"""What is asked for and not running: ready to be launched, to be tried again after a pause, or waiting for another."""
 
 import heapq
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from crayai.hpo.records import Asked
 
 
 class Queue:
-    """Evaluations that wait to be launched.
+    """Evaluations that wait to be launched; those that are ready are in the order of their numbers.
 
     Args:
-        waiting: The first ones, in order.
+        is_over: Returns whether an evaluation is over, so that another may train on from it.
     """
 
-    def __init__(self, waiting: Iterable[Asked] = ()) -> None:
-        self._ready = deque(waiting)
+    def __init__(self, is_over: Callable[[int], bool]) -> None:
+        self._is_over = is_over
+        self._ready: list[tuple[int, Asked]] = []
         self._paused: list[tuple[float, int, Asked]] = []
+        self._waiting: dict[int, list[Asked]] = {}
 
     def __len__(self) -> int:
         """Return how many are ready."""
@@ -24,32 +25,38 @@ class Queue:
 
     def __iter__(self) -> Iterator[Asked]:
         """Return those that are ready, in order."""
-        return iter(tuple(self._ready))
+        return (asked for _, asked in sorted(self._ready))
 
     def add(self, asked: Asked) -> None:
-        """Append a new one."""
-        self._ready.append(asked)
+        """Add one that is ready, or will be when the evaluation that it trains on from is over."""
+        source = asked.suggestion.resume_from
+        if source is None or self._is_over(source):
+            heapq.heappush(self._ready, (asked.number, asked))
+        else:
+            self._waiting.setdefault(source, []).append(asked)
 
-    def again(self, asked: Asked) -> None:
-        """Put one before all others."""
-        self._ready.appendleft(asked)
+    def over(self, number: int) -> None:
+        """Make those ready that wait for evaluation `number`."""
+        for asked in self._waiting.pop(number, ()):
+            heapq.heappush(self._ready, (asked.number, asked))
 
     def pause(self, asked: Asked, until: float) -> None:
-        """Put one before all others from the time `until` on."""
+        """Add one that is ready from the time `until` on."""
         heapq.heappush(self._paused, (until, asked.number, asked))
 
     def pop(self) -> Asked:
         """Take the first one that is ready."""
-        return self._ready.popleft()
+        return heapq.heappop(self._ready)[1]
 
     def remove(self, asked: Asked) -> None:
         """Take one that is ready."""
-        self._ready.remove(asked)
+        self._ready.remove((asked.number, asked))
+        heapq.heapify(self._ready)
 
     def wake(self, now: float) -> None:
         """Make those ready whose pause is over."""
         while self._paused and self._paused[0][0] <= now:
-            self.again(heapq.heappop(self._paused)[2])
+            self.add(heapq.heappop(self._paused)[2])
 
     @property
     def next_wake(self) -> float | None:

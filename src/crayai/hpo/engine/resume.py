@@ -38,6 +38,22 @@ class OpenStudy:
     worked_seconds: float
     log: SqliteLog
 
+    def agreed_checkpoint(self, wanted: str) -> str:
+        """Return the directory below which the checkpoints of this study are, and record it; empty: in its own.
+
+        Raises:
+            StudyChanged: They are in another one.
+        """
+        absolute = str(Path(wanted).absolute()) if wanted else ""
+        recorded = self.log.settings().get("checkpoint", absolute)
+        if recorded != absolute and self.was_resumed:
+            raise StudyChanged(
+                f"the checkpoints of the study in {self.directory.root} are in {recorded or 'its own directory'}, and "
+                f"not in {absolute or 'there'}: give checkpoint = {recorded!r}, or choose another directory"
+            )
+        self.log.record_settings({"checkpoint": absolute})
+        return absolute
+
 
 @contextmanager
 def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[OpenStudy]:

@@ -1,6 +1,6 @@
 """Ask and tell, on record: a strategy with its state, its history and its log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,11 @@ class Search:
         return self.study.algorithm.is_done(self._state)
 
     @property
+    def resumable(self) -> Collection[int]:
+        """The evaluations that a later suggestion may train on from."""
+        return self.study.algorithm.resumable(self._state)
+
+    @property
     def best_evaluation(self) -> Evaluation | None:
         """The best evaluation, with the mean figure of merit of its repeats; None: nothing has completed."""
         if self.best is None or self.best_loss is None:
@@ -93,12 +98,20 @@ class Search:
         at_least = 0 if self.record.outcome(number) is None else 1
         return self.attempts.get(number, at_least) + 1
 
+    def is_over(self, number: int) -> bool:
+        """Return whether an evaluation has an outcome."""
+        return self.record.outcome(number) is not None
+
+    def has_failed(self, number: int, attempt: int) -> bool:
+        """Return whether this attempt is on record as failed, and another is to be made."""
+        return any(failed.attempt == attempt for failed in self.failed_attempts.get(number, ()))
+
     def evaluation(self, number: int) -> Evaluation:
         """Return evaluation `number` with its outcome, for people."""
         s, outcome = self.record.suggestion(number), self.record.outcome(number)
         fom = self.study.loss(outcome.loss) if isinstance(outcome, Completed) else None
         failure = f"{outcome.cause}: {outcome.detail}" if isinstance(outcome, Failed) else ""
-        return Evaluation(number, s.values, fom, failure, s.generation, s.deme, s.parents)
+        return Evaluation(number, s.values, fom, failure, s.generation, s.deme, s.parents, s.resume_from)
 
     def ask(self) -> Asked | None:
         """Return the next evaluation that is not over; None: not before another outcome, or no more."""

@@ -13,17 +13,19 @@ from crayai.hpo.space.space import Space
 from crayai.hpo.strategy.base import Strategy
 from crayai.hpo.strategy.genetic import Genetic
 from crayai.hpo.strategy.grid_search import GridSearch
+from crayai.hpo.strategy.population_training import PopulationTraining
 from crayai.hpo.strategy.random_search import RandomSearch
 from crayai.hpo.strategy.repeats import Repeated
 
 Goal = Literal["minimize", "maximize"]
 
-STRATEGIES: Mapping[str, type[RandomSearch | GridSearch | Genetic]] = {
+STRATEGIES: Mapping[str, type[RandomSearch | GridSearch | Genetic | PopulationTraining]] = {
     "random": RandomSearch,
     "grid": GridSearch,
     "genetic": Genetic,
+    "pbt": PopulationTraining,
 }
-BUDGETS = {"num_iters", "generations"}
+BUDGETS = {"num_iters", "generations", "windows"}
 """Settings of strategies that may be raised later."""
 
 
@@ -42,11 +44,18 @@ class StrategySettings:
     def __post_init__(self) -> None:
         if self.name not in STRATEGIES:
             raise SettingsError(f"unknown strategy {self.name!r}{nearest(self.name, list(STRATEGIES))}")
+        if self.repeats != 1 and self.trains_on:
+            raise SettingsError(f"repeats must be 1 where evaluations train on from checkpoints, got {self.repeats!r}")
         known = strategy_arguments(self.name)
         for argument in self.arguments:
             if argument not in known:
                 hint = nearest(argument, [*known, "repeats"])
                 raise SettingsError(f"the strategy {self.name!r} has no argument {argument!r}{hint}")
+
+    @property
+    def trains_on(self) -> bool:
+        """Whether evaluations go on from the checkpoints of others."""
+        return self.name == "pbt" or bool(self.arguments.get("trains_on"))
 
     def build(self, space: Space) -> Strategy[Any]:
         """Return the strategy for `space`."""
@@ -89,6 +98,8 @@ class Study:
         if self.seed is not None and (not isinstance(self.seed, int) or self.seed < 0):
             raise SettingsError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         _ = self.algorithm
+        if self.command.strip():
+            _check_placeholders(self.command, self.filled_command.facts, trains_on=self.trains_on)
 
     @cached_property
     def algorithm(self) -> Strategy[Any]:
@@ -99,6 +110,21 @@ class Study:
     def filled_command(self) -> Command:
         """The command, ready to be filled with values."""
         return Command(self.command, self.space)
+
+    @property
+    def trains_on(self) -> bool:
+        """Whether evaluations go on from the checkpoints of others."""
+        return self.strategy.trains_on
+
+    @cached_property
+    def uses_checkpoints(self) -> bool:
+        """Whether the program saves checkpoints for us."""
+        return bool(self.command and self.filled_command.facts & {"checkpoint", "save"})
+
+    @property
+    def windows(self) -> int:
+        """How many windows a whole training has."""
+        return int(getattr(self.algorithm, "generations" if self.strategy.name == "genetic" else "windows", 1))
 
     def loss(self, fom: float) -> float:
         """Return the figure of merit turned so that less is better; its own inverse."""
@@ -116,6 +142,24 @@ class Study:
             "strategy": {"name": self.strategy.name, **arguments, "repeats": self.strategy.repeats},
             "params": [as_line(h) for h in self.space.hyperparameters],
         }
+
+
+def _check_placeholders(command: str, facts: set[str], *, trains_on: bool) -> None:
+    """Refuse a command that has nowhere to save to, or nothing to load from.
+
+    Raises:
+        SettingsError: With what to add.
+    """
+    if "checkpoint" in facts and facts & {"load", "save"}:
+        raise SettingsError(
+            f"the command {command!r} has @checkpoint beside @load or @save: take @checkpoint where the program has "
+            "one path to load from and save to, @load and @save where it has two"
+        )
+    if trains_on and not ("checkpoint" in facts or {"load", "save"} <= facts):
+        raise SettingsError(
+            f"the command {command!r} says nothing of checkpoints, which population based training needs: give the "
+            "program --load=@load --save=@save, or one path for both, --checkpoint=@checkpoint"
+        )
 
 
 def study_from_settings(settings: Mapping[str, Any]) -> Study:

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from crayai.hpo.engine.attempts import Running
+from crayai.hpo.engine.checkpoints import Checkpoints, Handover
+from crayai.hpo.engine.failures import outcome_of
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.launch.base import Task
-from crayai.hpo.records import Asked, Values
+from crayai.hpo.launch.base import Exited, Gone, NotStarted, Task
+from crayai.hpo.records import Asked, Failed, Outcome
 from crayai.hpo.space.render import Rendered
 
 
@@ -23,25 +26,28 @@ class TaskMaker:
         caller: Where commands start, unless there is a `source`.
         source: The directory whose entries each evaluation finds in a directory of its own.
         time_limit_seconds: Of one evaluation.
+        checkpoints: Where models are saved.
     """
 
     search: Search
     directory: StudyDirectory
+    checkpoints: Checkpoints
     study_id: str
     caller: Path
     source: Path | None = None
     time_limit_seconds: float | None = None
 
-    def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = ()) -> Task:
+    def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = (), *, is_control: bool = False) -> Task:
         """Return the task for one attempt, best not at the locations to `avoid`; make its directory if it needs one."""
         study = self.search.study
-        rendered = render(study, self.directory, asked.number, asked.suggestion.values)
-        needs_own = self.source is not None or study.filled_command.needs_directory
+        handover = self.checkpoints.handover(asked, is_control=is_control) if study.uses_checkpoints else None
+        rendered = render(study, self.directory, asked, handover)
+        needs_own = self.source is not None or "directory" in study.filled_command.facts
         own = self.directory.make_evaluation(asked.number, self.source) if needs_own else None
         tag = f"{self.study_id}:{asked.number}:{attempt}"
         return Task(
             tag=tag,
-            argv=rendered.argv,
+            argv=(*(handover.bring if handover else ()), *rendered.argv),
             environment={
                 **rendered.environment,
                 "CRAYAI_TAG": tag,
@@ -49,6 +55,7 @@ class TaskMaker:
                 "CRAYAI_ATTEMPT": str(attempt),
                 "CRAYAI_SEED": str(program_seed(study.seed or 0, asked.number)),
                 "CRAYAI_GENERATION": str(asked.suggestion.generation),
+                **(_environment(study, asked, handover) if handover else {}),
             },
             directory=self.caller if own is None or self.source is None else own,
             output=self.directory.output(asked.number, attempt),
@@ -56,12 +63,59 @@ class TaskMaker:
             avoid=avoid,
         )
 
+    def make_way(self, asked: Asked, *, is_control: bool) -> str:
+        """Let an attempt find an empty place to save to; return why it cannot be made; empty: it can."""
+        if not self.search.study.uses_checkpoints:
+            return ""
+        if missing := self.checkpoints.missing(asked):
+            return (
+                f"evaluation {asked.number} is to train on from the checkpoint of evaluation "
+                f"{self.checkpoints.source(asked)}, which is not at {missing} any more: put it back, or start anew in "
+                "another directory; keep = 'frontier' keeps what a longer study goes on from"
+            )
+        self.checkpoints.make_way(self.checkpoints.handover(asked, is_control=is_control).save)
+        return ""
 
-def render(study: Study, directory: StudyDirectory, number: int, values: Values) -> Rendered:
-    """Return what evaluation `number` runs."""
+    def outcome(self, attempt: Running, status: Exited | NotStarted | Gone) -> Outcome:
+        """Return what the end of an attempt means; to complete, it must have left what can be trained on from."""
+        outcome = outcome_of(status, attempt.task, self.search.study)
+        if isinstance(outcome, Failed) or attempt.is_control or not self.search.study.uses_checkpoints:
+            return outcome
+        return self.checkpoints.check(attempt.asked.number) or outcome
+
+    def has_room(self) -> bool:
+        """Return whether files can grow where output and checkpoints are."""
+        return self.directory.has_room() and self.checkpoints.has_room()
+
+    def line(self, asked: Asked) -> str:
+        """Return the command of an evaluation, to be pasted."""
+        handover = self.checkpoints.handover(asked) if self.search.study.uses_checkpoints else None
+        return render(self.search.study, self.directory, asked, handover).line
+
+
+def render(
+    study: Study, directory: StudyDirectory, asked: Asked, handover: Handover | None, seed: int | None = None
+) -> Rendered:
+    """Return what an evaluation runs; `handover` says what it loads and saves; None for `seed`: its own."""
+    save = handover.save if handover else f"{directory.evaluation(asked.number)}/checkpoint"
     facts = {
-        "evaluation": str(number),
-        "directory": directory.evaluation(number),
-        "seed": str(program_seed(study.seed or 0, number)),
+        "evaluation": str(asked.number),
+        "directory": directory.evaluation(asked.number),
+        "seed": str(program_seed(study.seed or 0, asked.number) if seed is None else seed),
+        "checkpoint": save,
+        "save": save,
+        "load": handover.load if handover else "",
+        "window": str(asked.suggestion.generation),
+        "windows": str(study.windows),
     }
-    return study.filled_command.render(values, facts)
+    return study.filled_command.render(asked.suggestion.values, facts)
+
+
+def _environment(study: Study, asked: Asked, handover: Handover) -> dict[str, str]:
+    """Return what the program finds in its environment of its checkpoints."""
+    facts = {
+        "CRAYAI_WINDOW": str(asked.suggestion.generation),
+        "CRAYAI_WINDOWS": str(study.windows),
+        "CRAYAI_CHECKPOINT": handover.save,
+    }
+    return facts if handover.is_first else {**facts, "CRAYAI_LOAD": handover.load}

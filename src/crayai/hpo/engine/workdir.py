@@ -92,14 +92,14 @@ class StudyDirectory:
 
     def has_room(self) -> bool:
         """Return whether files can grow here; a try, for no number knows of quotas."""
-        probe = Path(self._outputs, "room")
         try:
-            probe.write_bytes(bytes(_ROOM_BYTES))
-        except OSError as error:
-            return error.errno not in (errno.ENOSPC, errno.EDQUOT)
-        finally:
-            probe.unlink(missing_ok=True)
-        return True
+            return has_room(Path(self._outputs))
+        except OSError:
+            return True
+
+    def checkpoints(self, elsewhere: str = "", study_id: str = "") -> Path:
+        """Return the directory of checkpoints: here, or that of the study in the directory `elsewhere`."""
+        return Path(elsewhere, study_id) if elsewhere else self.root / "checkpoints"
 
     def evaluation(self, number: int) -> str:
         """Return the directory of one evaluation, which is there only where one is needed."""
@@ -122,3 +122,22 @@ class StudyDirectory:
             number += 1
         self.root.rename(aside)
         return aside
+
+
+def has_room(directory: Path) -> bool:
+    """Return whether files can grow in `directory`; a try, for no number knows of quotas.
+
+    Raises:
+        OSError: There is no writing there for another reason.
+    """
+    probe = directory / "room"
+    try:
+        probe.write_bytes(bytes(_ROOM_BYTES))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return False
+        raise
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return True

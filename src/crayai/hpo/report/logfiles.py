@@ -5,7 +5,7 @@ in double quotes. What is not known is ``N/A``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,7 @@ class LogFiles:
         num_demes: Demes.
         sign: 1, or -1 where the figure of merit is maximised: turns a loss into it.
         gens_per_epoch: Generations per epoch of training.
+        checkpoint_of: Returns the checkpoint of an individual; None: there are none.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class LogFiles:
     num_demes: int
     sign: int = 1
     gens_per_epoch: int = 1
+    checkpoint_of: Callable[[int], str] | None = None
     _generation: int = field(default=0, init=False)
     _best: tuple[float, int] = field(default=(math.inf, -1), init=False)
 
@@ -100,8 +102,8 @@ class LogFiles:
             str(self._generation // self.gens_per_epoch + 1),
             f"{self._fom(self._best[0]):e}",
             f"{self.sign * average:e}",
-            _UNKNOWN,
-            _UNKNOWN,
+            self._checkpoint(history.suggestion(self._best[1]).resume_from),
+            self._checkpoint(self._best[1]),
             *self._columns(history.suggestion(self._best[1]).values),
         ]
         _append(self.path, [line])
@@ -126,6 +128,9 @@ class LogFiles:
 
     def _deme_path(self, deme: int) -> Path:
         return self.path.with_name(f"Deme{deme + 1}_{self.path.name}")
+
+    def _checkpoint(self, number: int | None) -> str:
+        return _UNKNOWN if self.checkpoint_of is None or number is None else _quoted(self.checkpoint_of(number))
 
     def _columns(self, values: Values) -> list[str]:
         return [_column(values.get(flag)) for flag in self.flags]
