@@ -1,6 +1,6 @@
 """Kills drivers with SIGKILL at every step and at random times, and compares what comes of it with a study left alone.
 
-    python benchmarks/kills.py [--rounds 30] [--seed N] [--strategies random grid genetic repeats]
+    python benchmarks/kills.py [--rounds 30] [--seed N] [--strategies random grid genetic repeats pbt training]
 
 A step is the instant before or after an effect: a commit, a submission, the start of a keeper and so on. There are
 
@@ -53,7 +53,11 @@ STRATEGIES = {
     "grid": "--strategy grid --grid-size 3",
     "genetic": "--strategy genetic --generations 3 --pop-size 3 --num-demes 1",
     "repeats": "--strategy genetic --generations 3 --pop-size 2 --num-demes 1 --repeats 2",
+    "pbt": "--strategy pbt --pop-size 4 --windows 4",
+    "training": "--strategy genetic --generations 3 --pop-size 3 --num-demes 1 --checkpoint saved",
 }
+CHECKPOINTS = {"pbt": ["@load", "@save"], "training": ["@checkpoint", "@checkpoint"]}
+"""What the program is told of checkpoints: to load and to save apart, or one path for both, which is copied to."""
 EFFECTS: dict[type, list[str]] = {
     SqliteLog: ["record_settings", "record_driver", "commit", "close"],
     LocalLauncher: ["start", "submit", "forget", "withdraw", "cancel", "close"],
@@ -70,18 +74,25 @@ WORKERS = 2 * len(os.sched_getaffinity(0))
 """Studies at once: half of the time they wait."""
 PATIENCE_SECONDS = 60.0
 
-PROGRAM = """# A training of 10 to 40 ms that notes its start and its end.
+PROGRAM = """# A training of 10 to 40 ms that notes its start and its end; on from a checkpoint, if it is told of one.
 echo "start $CRAYAI_EVALUATION $CRAYAI_ATTEMPT" >> notes
 sleep 0.0$((10 + $$ * 37 % 30))
-awk -f loss.awk -- "$@"
+before=0
+if [ -n "$CRAYAI_CHECKPOINT" ]; then
+    [ -f "$1" ] && before=$(cat "$1")
+    shift 2
+fi
+line=$(awk -v before="$before" -f loss.awk -- "$@")
 code=$?
+echo "$line"
+[ -n "$CRAYAI_CHECKPOINT" ] && echo "${line#FoM: }" > "$CRAYAI_CHECKPOINT"
 echo "end $CRAYAI_EVALUATION $CRAYAI_ATTEMPT" >> notes
 exit $code
 """
 LOSS = r"""BEGIN {
     split(ARGV[1], x, "="); split(ARGV[2], n, "=")
     if (n[2] == 6) exit 3
-    printf "FoM: %.12g\n", (x[2] - 0.3) ^ 2 + n[2] / 10 + ENVIRON["CRAYAI_SEED"] % 97 / 1000
+    printf "FoM: %.12g\n", before / 2 + (x[2] - 0.3) ^ 2 + n[2] / 10 + ENVIRON["CRAYAI_SEED"] % 97 / 1000
 }
 """
 
@@ -141,7 +152,7 @@ class Place:
         (directory / "loss.awk").write_text(LOSS)
         options = ["--quiet", "--dir", "run", "--seed", "16", "--slots", "2", *STRATEGIES[strategy].split()]
         params = ["--param", "-x=0.0..1.0 default=0.5", "--param", "-n=1..6 default=3"]
-        self.words = ["run", *options, *params, "--", "sh", "train.sh"]
+        self.words = ["run", *options, *params, "--", "sh", "train.sh", *CHECKPOINTS.get(strategy, [])]
         self.directory = directory.resolve()
         self.log = self.directory / "run" / "study.db"
         self.kills = 0
@@ -235,7 +246,10 @@ def story_of(place: Place) -> Story:
     """Return what the log says."""
     with Reader(place.log) as reader:
         best = reader.best(study_from_settings(reader.settings()).strategy.repeats)
-        evaluations = [(e.outcome, e.number, e.values, e.generation, e.deme, e.parents) for e in reader.evaluations()]
+        evaluations = [
+            (e.outcome, e.number, e.values, e.generation, e.deme, e.parents, e.resume_from)
+            for e in reader.evaluations()
+        ]
     return Story(evaluations, None if best is None else (best.number, best.outcome))
 
 

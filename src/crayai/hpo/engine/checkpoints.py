@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +87,7 @@ class Checkpoints:
     most_files: int | None = None
     _sizes: dict[int, Size] = field(default_factory=dict, init=False)
     _leaving: list[str] = field(default_factory=list, init=False)
+    _count: Iterator[int] = field(default_factory=count, init=False)
     _remover: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def begin(self) -> None:
@@ -114,7 +116,7 @@ class Checkpoints:
             if entry.name.isdecimal() and int(entry.name) in needed:
                 self._sizes[int(entry.name)] = Size() if self._is_unlimited else sum(_sizes(entry), Size())
             elif not (entry.name.isdecimal() and self._is_open(int(entry.name))):
-                self._leaving.append(str(entry))
+                self._leave(entry)
         self._remove()
 
     def source(self, asked: Asked) -> int | None:
@@ -146,11 +148,8 @@ class Checkpoints:
     def make_way(self, save: str) -> None:
         """Let an attempt find its place empty, whatever an attempt before has left."""
         place = Path(save).parent
-        if place.exists():
-            aside = f"{place}.{os.getpid()}.{len(self._leaving)}.old"
-            place.rename(aside)
-            self._leaving.append(aside)
-            self._remove()
+        self._leave(place)
+        self._remove()
         Path(save if self._is_directory(save) else place).mkdir(mode=0o700, parents=True)
 
     def _is_directory(self, save: str) -> bool:
@@ -180,16 +179,15 @@ class Checkpoints:
         if not self.search.study.uses_checkpoints:
             return
         needed = self._needed()
-        gone = [number for number in self._sizes if number not in needed]
-        for number in gone:
+        for number in [number for number in self._sizes if number not in needed]:
             del self._sizes[number]
-        self._leaving += [f"{self.root}/{number}" for number in gone]
+            self._leave(self.root / str(number))
         self._remove()
 
     def drop(self, number: int | str) -> None:
         """Remove what a failed evaluation, or a control, has left."""
         if self.search.study.uses_checkpoints:
-            self._leaving.append(f"{self.root}/{number}")
+            self._leave(self.root / str(number))
 
     def settle(self) -> None:
         """Wait until all is removed that is to be."""
@@ -245,6 +243,13 @@ class Checkpoints:
                 ancestor = self.source(Asked(number, record.suggestion(number)))
             needed |= set() if ancestor is None else {ancestor}
         return needed
+
+    def _leave(self, place: Path) -> None:
+        """Have a place removed, if it is there, under another name, so that its own may be used again at once."""
+        aside = f"{self.root}/{place.name}.{os.getpid()}.{next(self._count)}.old"
+        with suppress(FileNotFoundError):
+            place.rename(aside)
+            self._leaving.append(aside)
 
     def _remove(self) -> None:
         """Have a process remove what leaves: gigabytes take a while, and nobody waits, unless it is left behind."""

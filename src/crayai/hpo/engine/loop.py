@@ -317,9 +317,10 @@ class Loop:
         self.launcher.forget([failure.attempt.task.tag for failure in held])
         failure = held[0]
         asked = failure.attempt.asked
+        why = explain(failure.failed, failure.attempt.task, self.tasks.line(asked))
         raise StudyFailed(
             f"{reason}, so the study was stopped; nothing is lost, and the same command goes on when the program is "
-            f"mended. Evaluation {asked.number}: {explain(failure.failed, failure.attempt.task, self.tasks.line(asked))}"
+            f"mended. Evaluation {asked.number}: {why}"
         )
 
     def _stop_for(self, reason: str) -> NoReturn:
