@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from crayai.cli.schedule import KINDS, write_schedule
 from crayai.hpo.engine.checkpoints import NOWHERE, Handover, checkpoint_path
 from crayai.hpo.engine.fom import tail
 from crayai.hpo.engine.recover import check_whole
@@ -36,7 +37,7 @@ def _directory(function: Callable[..., None]) -> Callable[..., None]:
 def status(directory: Path) -> None:
     """Say how far a study is."""
     paths = StudyDirectory(directory)
-    with _study_in(paths) as (reader, study):
+    with study_in(paths) as (reader, study):
         settings, counts = reader.settings(), reader.counts()
         best, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
         times, failures, retried = reader.times(), reader.failures(), reader.failed_attempts()
@@ -70,7 +71,7 @@ def status(directory: Path) -> None:
 def best(directory: Path, checkpoint: bool) -> None:
     """Print the command line of the best evaluation, ready to paste."""
     paths = StudyDirectory(directory)
-    with _study_in(paths) as (reader, study):
+    with study_in(paths) as (reader, study):
         found, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
         checkpoints = _checkpoints(paths, reader)
         lineage = _lineage(reader, found)
@@ -91,7 +92,7 @@ def best(directory: Path, checkpoint: bool) -> None:
 def show(number: int, directory: Path) -> None:
     """Show one evaluation: its values, command, output and ancestors."""
     paths = StudyDirectory(directory)
-    with _study_in(paths) as (reader, study):
+    with study_in(paths) as (reader, study):
         found = reader.evaluation(number)
         if found is None:
             raise SettingsError(
@@ -118,7 +119,11 @@ def show(number: int, directory: Path) -> None:
 
 @click.command()
 @_directory
-@click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option("--schedule", is_flag=True, help="Write the schedule of the best evaluation instead: which values its "
+              "model was trained with, window by window.")  # fmt: skip
+@click.option("--evaluation", "number", type=int, help="Write the schedule of another one.")
+@click.option("--format", "kind", type=click.Choice(KINDS), default="csv", show_default=True,
+              help="sh, a script that trains along it, is for schedules.")  # fmt: skip
 @click.option(
     "-o",
     "--output",
@@ -126,11 +131,15 @@ def show(number: int, directory: Path) -> None:
     default="-",
     help="File; left out: standard output.",
 )
-def export(directory: Path, kind: str, output: TextIO) -> None:
-    """Write all evaluations as CSV or JSON."""
-    with _study_in(StudyDirectory(directory)) as (reader, study):
+def export(directory: Path, schedule: bool, number: int | None, kind: str, output: TextIO) -> None:
+    """Write all evaluations as CSV or JSON, or the schedule of one."""
+    if not schedule and (number is not None or kind == "sh"):
+        raise click.UsageError("--evaluation and --format sh need --schedule")
+    with study_in(StudyDirectory(directory)) as (reader, study):
         sign = int(study.loss(1))
-        if kind == "csv":
+        if schedule:
+            write_schedule(reader, study, kind, number, output)
+        elif kind == "csv":
             export_csv(reader.evaluations(), study.space.flags, sign, output)
         else:
             export_json(reader.evaluations(), reader.settings(), sign, output)
@@ -140,7 +149,7 @@ def export(directory: Path, kind: str, output: TextIO) -> None:
 @_directory
 def verify(directory: Path) -> None:
     """Ask everything anew from the seed, and compare with the log."""
-    with _study_in(StudyDirectory(directory)) as (reader, study):
+    with study_in(StudyDirectory(directory)) as (reader, study):
         difference = first_difference(study, reader.events())
     if difference is None:
         click.echo("the log is what the seed says")
@@ -153,7 +162,7 @@ def verify(directory: Path) -> None:
 
 
 @contextmanager
-def _study_in(paths: StudyDirectory) -> Iterator[tuple[Reader, Study]]:
+def study_in(paths: StudyDirectory) -> Iterator[tuple[Reader, Study]]:
     """Open the log of a study whose records are all as they were written.
 
     Raises:

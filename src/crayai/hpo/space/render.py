@@ -148,14 +148,14 @@ def _fill_line(line: str, texts: Mapping[str, str]) -> str:
     end = 0
     mark = ""
     for match in _PLACEHOLDER.finditer(line):
-        mark = _open_mark(line[end : match.start()], mark)
+        mark = open_mark(line[end : match.start()], mark)
         text = texts.get(match[1] or match[2])
         filled += [line[end : match.start()], "" if text is None else _quote(text, mark)]
         end = match.end()
     return "".join([*filled, line[end:]])
 
 
-def _open_mark(text: str, mark: str) -> str:
+def open_mark(text: str, mark: str) -> str:
     """Return which quotation mark is open after `text`, given the one that is open before it."""
     escaped = False
     for letter in text:

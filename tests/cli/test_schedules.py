@@ -1,0 +1,108 @@
+"""``crayai export --schedule``: what a model was trained with."""
+
+import csv
+import io
+import json
+import subprocess
+
+import pytest
+
+TRAIN = """
+BEGIN {
+    if ((getline x < ARGV[1]) < 0) x = 1
+    split(ARGV[3], lr, "=")
+    srand(ENVIRON["CRAYAI_SEED"] + 0)
+    wanted = 0.9 - 0.2 * ENVIRON["CRAYAI_WINDOW"]
+    x = x * (0.3 + (lr[2] - wanted) ^ 2) * (1 + 0.02 * rand())
+    printf "%.17g\\n", x > ARGV[2]
+    printf "FoM: %.9e\\n", x
+}
+"""
+
+STUDY = """
+[study]
+command = "awk -f train.awk -- @load @save"
+seed = 3
+
+[strategy]
+name = "pbt"
+pop_size = 8
+windows = 5
+perturbation = 0.2
+
+[launcher]
+slots = 2
+
+[params]
+"--lr" = { low = 0.0, high = 1.0 }
+"-epochs" = 5
+"""
+
+
+@pytest.fixture
+def trained(place):
+    """A workplace whose study in `run` is a population that has trained; its best learning rate falls with time."""
+    place.write("train.awk", TRAIN)
+    place.write("study.toml", STUDY)
+    done = place.crayai("run", "study.toml", "--quiet")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def schedule(place, *words):
+    """Return the schedule that `export` gives as JSON."""
+    done = place.crayai("export", "--schedule", "--format", "json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_schedule_of_the_best_is_exported(trained) -> None:
+    """CSV and JSON give the lineage of the best evaluation, or of another one, with the values that were asked for."""
+    everything = json.loads(trained.crayai("export", "--format", "json").stdout)["evaluations"]
+    best = min(everything, key=lambda evaluation: evaluation["fom"])
+    found = schedule(trained)
+    assert found["lineage"][-1] == best["number"]
+    assert found["settings"]["strategy"]["name"] == "pbt"
+    assert [window["window"] for window in found["windows"]] == list(range(len(found["lineage"])))
+    assert all(window["values"] == everything[window["evaluation"]]["values"] for window in found["windows"])
+    rows = list(csv.DictReader(io.StringIO(trained.crayai("export", "--schedule").stdout)))
+    assert [int(row["evaluation"]) for row in rows] == found["lineage"]
+    assert [float(row["--lr"]) for row in rows] == [window["values"]["--lr"] for window in found["windows"]]
+    assert schedule(trained, "--evaluation", "9")["lineage"][-1] == 9
+
+
+def test_the_script_trains_the_best_model_again(trained) -> None:
+    """The script ends, without crayai, at the very figure of merit of the best evaluation, and leaves the model."""
+    done = trained.crayai("export", "--schedule", "--format", "sh", "-o", "again.sh")
+    assert done.returncode == 0, done.stderr
+    script = subprocess.run(
+        ["sh", "again.sh", "there"], cwd=trained.directory, capture_output=True, text=True, check=True
+    )
+    windows = schedule(trained)["windows"]
+    assert [float(line[5:]) for line in script.stdout.splitlines()] == [window["fom"] for window in windows]
+    last = trained.directory / "there" / str(windows[-1]["window"]) / "checkpoint"
+    assert float(last.read_text()) == pytest.approx(windows[-1]["fom"])
+    assert str(last) in script.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--format", "sh"], 2, "need --schedule"),
+        (["--evaluation", "3"], 2, "need --schedule"),
+        (["--schedule", "--evaluation", "300"], 1, "there is no evaluation 300"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(trained, words, code, message) -> None:
+    """Wrong usage and unknown evaluations are refused with a message."""
+    done = trained.crayai("export", *words)
+    assert done.returncode == code
+    assert message in done.stderr
+
+
+def test_a_search_without_checkpoints_has_no_schedule(place) -> None:
+    """Where evaluations do not train on there is no schedule."""
+    assert place.crayai("run", "study.toml", "--quiet").returncode == 0
+    done = place.crayai("export", "--schedule")
+    assert done.returncode == 1
+    assert "there is no schedule" in done.stderr
