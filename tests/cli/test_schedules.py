@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import subprocess
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -83,6 +84,15 @@ def test_the_script_trains_the_best_model_again(trained) -> None:
     last = trained.directory / "there" / str(windows[-1]["window"]) / "checkpoint"
     assert float(last.read_text()) == pytest.approx(windows[-1]["fom"])
     assert str(last) in script.stderr
+
+
+def test_the_picture_is_drawn(trained) -> None:
+    """SVG is one well-formed file that names the best figure of merit."""
+    done = trained.crayai("export", "--schedule", "--format", "svg", "-o", "picture.svg")
+    assert done.returncode == 0, done.stderr
+    text = (trained.directory / "picture.svg").read_text()
+    ET.fromstring(text)
+    assert f"{schedule(trained)['windows'][-1]['fom']:.6g}" in text
 
 
 @pytest.mark.parametrize(

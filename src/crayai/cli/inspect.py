@@ -123,7 +123,7 @@ def show(number: int, directory: Path) -> None:
               "model was trained with, window by window.")  # fmt: skip
 @click.option("--evaluation", "number", type=int, help="Write the schedule of another one.")
 @click.option("--format", "kind", type=click.Choice(KINDS), default="csv", show_default=True,
-              help="sh, a script that trains along it, is for schedules.")  # fmt: skip
+              help="For schedules alone: sh, a script that trains along it; svg, a picture.")  # fmt: skip
 @click.option(
     "-o",
     "--output",
@@ -133,8 +133,8 @@ def show(number: int, directory: Path) -> None:
 )
 def export(directory: Path, schedule: bool, number: int | None, kind: str, output: TextIO) -> None:
     """Write all evaluations as CSV or JSON, or the schedule of one."""
-    if not schedule and (number is not None or kind == "sh"):
-        raise click.UsageError("--evaluation and --format sh need --schedule")
+    if not schedule and (number is not None or kind in {"sh", "svg"}):
+        raise click.UsageError("--evaluation, --format sh and --format svg need --schedule")
     with study_in(StudyDirectory(directory)) as (reader, study):
         sign = int(study.loss(1))
         if schedule:

@@ -6,10 +6,11 @@ from typing import TextIO
 from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import Study
 from crayai.hpo.errors import SettingsError
+from crayai.hpo.report.picture import schedule_picture
 from crayai.hpo.report.schedule import Window, lineage, schedule_csv, schedule_json, schedule_of, schedule_script
 from crayai.hpo.store.query import Reader, StoredEvaluation
 
-KINDS = ("csv", "json", "sh")
+KINDS = ("csv", "json", "sh", "svg")
 """What a schedule can be written as."""
 
 
@@ -38,11 +39,16 @@ def write_schedule(reader: Reader, study: Study, kind: str, number: int | None, 
     Raises:
         SettingsError: There is no such schedule, or no command for a script.
     """
-    _, schedule = schedule_in(reader, study, number)
+    evaluations, schedule = schedule_in(reader, study, number)
+    last = schedule[-1]
     if kind == "csv":
         schedule_csv(schedule, study.space.flags, file)
     elif kind == "json":
         schedule_json(schedule, reader.settings(), file)
+    elif kind == "svg":
+        title = f"Figure of merit {last.fom:.6g} of evaluation {last.evaluation}, and how it came about"
+        subtitle = study.command or "evaluated by the caller"
+        file.write(schedule_picture(evaluations, last.evaluation, study.space, int(study.loss(1)), title, subtitle))
     elif study.command:
         schedule_script(schedule, study.filled_command, study.windows, lambda n: program_seed(study.seed or 0, n), file)
     else:
