@@ -194,6 +194,9 @@ def test_tables_that_cannot_be_are_refused(table, message):
         ("--c=3|2|1 ordered=off", Choice("--c", [3, 2, 1], ordered=False)),
         ("--nesterov=on|off", Choice("--nesterov", [True, False])),
         ("--nesterov=true|false pass_as='flag value'", Choice("--nesterov", [True, False], pass_as="flag value")),
+        ("--lr=1e-5..1.0 log start=1e-3..1e-1", Float("--lr", 1e-5, 1.0, log=True, start=(1e-3, 1e-1))),
+        ("--layers=1..8 structural start=2..4", Int("--layers", 1, 8, structural=True, start=(2, 4))),
+        ("--kind=a|b structural", Choice("--kind", ["a", "b"], structural=True)),
         ("--epochs=5", Constant("--epochs", 5)),
         ("--name='1..2'", Constant("--name", "1..2")),
         ("--name=''", Constant("--name", "")),
@@ -235,6 +238,12 @@ BAD_LINES = [
     ("--lr=1..2 default=x", "--lr: a number is needed, got 'x'"),
     ("--c=a|b step=2", "--c: unknown key 'step'"),
     ("--c=a|b ordered=maybe", "--c: ordered must be true or false, got 'maybe'"),
+    ("--x=1..4 start=0..3", "--x: start must be two whole numbers within 1..4, the lower first, got '0..3'"),
+    ("--x=1..4 start=3", "--x: start must be two whole numbers within 1..4"),
+    ("--x=1.0..4.0 start=3..2", "--x: start must be two numbers within 1.0..4.0, the lower first, got '3..2'"),
+    ("--x=1..4 start=1.5..3", "--x: start must be two whole numbers"),
+    ("--c=a|b start=a", "--c: unknown key 'start'"),
+    ("--x=1..4 structural=3", "--x: structural must be true or false, got 3"),
     ('--c="\\x"', "Invalid \\escape"),
     ("--lr=2..1", "--lr: low must be below high, got low=2 high=1: the range is inverted"),
 ]
@@ -278,13 +287,18 @@ def hyperparameters(draw):
         return Constant(flag, draw(values), **common)
     if kind is Choice:
         choices = draw(st.lists(values, min_size=2, max_size=5, unique_by=as_text))
-        extra = maybe(draw, default=st.sampled_from(choices) | values, ordered=st.booleans())
+        extra = maybe(draw, default=st.sampled_from(choices) | values, ordered=st.booleans(), structural=st.booleans())
         return Choice(flag, choices, **extra, **common)
     low, high = sorted(draw(st.lists(floats if kind is Float else st.integers(), min_size=2, max_size=2, unique=True)))
     extra = maybe(draw, default=floats if kind is Float else st.integers(), log=st.just(low > 0))
     if not extra.get("log") and draw(st.booleans()):
         extra["step"] = draw(st.floats(0, high - low) if kind is Float else st.integers(1, high - low))
         assume(0 < extra["step"] <= high - low < float("inf"))
+    middle = low + (high - low) // 2 if kind is Int else low / 2 + high / 2
+    if low < middle < high:
+        extra |= maybe(
+            draw, start=st.sampled_from([(low, middle), (middle, high), [low, high]]), structural=st.booleans()
+        )
     return kind(flag, low, high, **extra, **common)
 
 

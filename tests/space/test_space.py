@@ -163,3 +163,24 @@ def test_counting_has_a_limit():
     assert chain(None, "-a > 0").grid(3).count(6) is None
     assert chain(None, "-a > 0").grid(3).count(7) == 7
     assert chain(None, None).grid(3).count(1) == 9
+
+
+@pytest.mark.parametrize(
+    ("hyperparameter", "low", "high"),
+    [
+        (Float("--x", 1e-5, 1.0, log=True, start=(1e-3, 1e-1)), 1e-3, 1e-1),
+        (Float("--x", 0.0, 1.0, start=(0.25, 0.5)), 0.25, 0.5),
+        (Float("--x", 0.0, 1.0, step=0.125, start=(0.25, 0.5)), 0.25, 0.5),
+        (Int("--x", 1, 9, start=(2, 4)), 2, 4),
+        (Int("--x", 1, 512, log=True, start=(8, 64)), 8, 64),
+    ],
+)
+def test_a_search_starts_in_the_range_to_start_from(hyperparameter, low, high):
+    """The unit interval covers the range to start from, both ends included, and nothing else."""
+    space = Space([hyperparameter])
+    started = [space.start_values([i / 1000])["--x"] for i in range(1001)]
+    assert (min(started), max(started)) == (low, high)
+    assert started == sorted(started)
+    if hyperparameter.size is not None and not hyperparameter.log:
+        counts = [started.count(value) for value in set(started)]
+        assert max(counts) - min(counts) <= 2, "all equally likely"

@@ -96,7 +96,7 @@ def checked_start(flag: str, start: Any, low: float, high: float, kind: type[Num
     ends = start.split("..") if isinstance(start, str) else list(start) if isinstance(start, Sequence) else []
     try:
         numbers = tuple(kind(plain(end)) for end in ends)
-        whole = all(float(end) == number for end, number in zip(ends, numbers, strict=True))
+        whole = all(isinstance(end, str) or plain(end) == number for end, number in zip(ends, numbers, strict=True))
     except (TypeError, ValueError):
         numbers, whole = (), False
     if len(numbers) != 2 or not whole or not low <= numbers[0] < numbers[1] <= high:  # noqa: PLR2004 - low and high
