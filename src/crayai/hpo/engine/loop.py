@@ -315,9 +315,8 @@ class Loop:
         self._commit()
         held = self._suspicion.held
         self.launcher.forget([failure.attempt.task.tag for failure in held])
-        failure = held[0]
-        asked = failure.attempt.asked
-        why = explain(failure.failed, failure.attempt.task, self.tasks.line(asked))
+        asked, task = held[0].attempt.asked, held[0].attempt.task
+        why = explain(held[0].failed, task, self.tasks.line(asked))
         raise StudyFailed(
             f"{reason}, so the study was stopped; nothing is lost, and the same command goes on when the program is "
             f"mended. Evaluation {asked.number}: {why}"
