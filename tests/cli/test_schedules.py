@@ -1,4 +1,4 @@
-"""``crayai export --schedule``: what a model was trained with."""
+"""``crayai export --schedule`` and ``crayai replay``: what a model was trained with, and whether that was luck."""
 
 import csv
 import io
@@ -7,6 +7,10 @@ import subprocess
 from xml.etree import ElementTree as ET
 
 import pytest
+from click.testing import CliRunner
+
+from crayai.cli.main import cli
+from crayai.hpo.report import comparison
 
 TRAIN = """
 BEGIN {
@@ -111,8 +115,51 @@ def test_what_cannot_be_exported_is_refused(trained, words, code, message) -> No
 
 
 def test_a_search_without_checkpoints_has_no_schedule(place) -> None:
-    """Where evaluations do not train on there is no schedule."""
+    """Where evaluations do not train on there is no schedule, and nothing to be replayed."""
+    pytest.importorskip("scipy")
     assert place.crayai("run", "study.toml", "--quiet").returncode == 0
-    done = place.crayai("export", "--schedule")
-    assert done.returncode == 1
-    assert "there is no schedule" in done.stderr
+    for words in (["export", "--schedule"], ["replay"]):
+        done = place.crayai(*words)
+        assert done.returncode == 1
+        assert "there is no schedule" in done.stderr
+
+
+def test_a_replay_says_what_won(trained) -> None:
+    """A replay trains schedule and constant values as promised, and tells what came out, also in a file."""
+    pytest.importorskip("scipy")
+    done = trained.crayai("replay", "--seeds", "4", "--slots", "2", "--quiet")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((trained.directory / "run" / "replay" / "replay.json").read_text())
+    windows = len(schedule(trained)["lineage"])
+    status = trained.crayai("status", "run/replay").stdout
+    assert f"{(4 + 3 + 3) * windows} of {(4 + 3 + 3) * windows}" in status
+    assert [len(constant["foms"]) for constant in found["constants"] if constant["is_best"]] == [4]
+    assert len(found["schedule"]["foms"]) == 4
+    assert found["verdict"].startswith("Schedule better")
+    assert (found["u"], found["a12"]) == (16, 1.0)
+    assert found["verdict"] in done.stdout
+    assert found["luck"] in done.stdout
+
+
+def test_a_replay_is_gone_on_with(trained) -> None:
+    """A replay that was stopped goes on with the same command, and one that is over is told again without training."""
+    pytest.importorskip("scipy")
+    words = ("replay", "--seeds", "3", "--slots", "1")
+    with trained.start(*words) as process:
+        assert any("FoM" in line for line in process.stderr)
+        process.kill()
+    first = trained.crayai(*words)
+    assert first.returncode == 0, first.stderr
+    asked = json.loads(trained.crayai("export", "run/replay", "--format", "json").stdout)["evaluations"]
+    second = trained.crayai(*words)
+    assert second.stdout == first.stdout
+    again = json.loads(trained.crayai("export", "run/replay", "--format", "json").stdout)["evaluations"]
+    assert again == asked
+
+
+def test_a_missing_library_is_said_first(trained, monkeypatch) -> None:
+    """Without SciPy nothing is trained: the command that installs it is told instead."""
+    monkeypatch.setattr(comparison, "find_spec", lambda _: None)
+    done = CliRunner().invoke(cli, ["replay", str(trained.directory / "run")])
+    assert "pip install 'crayai[stats]'" in str(done.exception)
+    assert not (trained.directory / "run" / "replay").exists()

@@ -48,8 +48,9 @@ def study_of(**changes):
 def test_recorded_settings_make_the_same_study(name, repeats):
     """Settings that were written down as JSON make a study with the same settings, and no difference is seen."""
     command = "python train.py --load=@load --save=@save --data 'a b'"
-    repeats = 1 if name == "pbt" else repeats  # what trains on is not repeated
-    study = study_of(strategy=StrategySettings(name=name, arguments={}, repeats=repeats), command=command)
+    repeats = 1 if name in {"pbt", "replay"} else repeats  # what trains on is not repeated
+    arguments = {"arms": [[{"--lr": 0.1 + 0.2}, {"--note": "ü"}]], "numbers": [0, 2]} if name == "replay" else {}
+    study = study_of(strategy=StrategySettings(name=name, arguments=arguments, repeats=repeats), command=command)
     recorded = json.loads(json.dumps(study.settings()))
     again = study_from_settings(recorded)
     assert again.settings() == study.settings()

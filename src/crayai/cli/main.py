@@ -10,6 +10,7 @@ from crayai import __version__
 from crayai.cli.doctor import doctor, estimate
 from crayai.cli.inspect import best, export, show, status, verify
 from crayai.cli.recover import recover
+from crayai.cli.replay import replay
 from crayai.cli.run import run
 from crayai.hpo.errors import CrayaiError, StudyFailed
 
@@ -28,7 +29,7 @@ def cli() -> None:
     """Hyperparameter search for any training command."""
 
 
-for command in (run, doctor, estimate, status, best, show, export, verify, recover):
+for command in (run, doctor, estimate, status, best, show, export, replay, verify, recover):
     cli.add_command(command)
 
 

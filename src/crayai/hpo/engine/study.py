@@ -16,14 +16,16 @@ from crayai.hpo.strategy.grid_search import GridSearch
 from crayai.hpo.strategy.population_training import PopulationTraining
 from crayai.hpo.strategy.random_search import RandomSearch
 from crayai.hpo.strategy.repeats import Repeated
+from crayai.hpo.strategy.replay import Replay
 
 Goal = Literal["minimize", "maximize"]
 
-STRATEGIES: Mapping[str, type[RandomSearch | GridSearch | Genetic | PopulationTraining]] = {
+STRATEGIES: Mapping[str, type[RandomSearch | GridSearch | Genetic | PopulationTraining | Replay]] = {
     "random": RandomSearch,
     "grid": GridSearch,
     "genetic": Genetic,
     "pbt": PopulationTraining,
+    "replay": Replay,
 }
 BUDGETS = {"num_iters", "generations", "windows"}
 """Settings of strategies that may be raised later."""
@@ -55,7 +57,7 @@ class StrategySettings:
     @property
     def trains_on(self) -> bool:
         """Whether evaluations go on from the checkpoints of others."""
-        return self.name == "pbt" or bool(self.arguments.get("trains_on"))
+        return self.name in {"pbt", "replay"} or bool(self.arguments.get("trains_on"))
 
     def build(self, space: Space) -> Strategy[Any]:
         """Return the strategy for `space`."""
