@@ -86,6 +86,9 @@ def test_bad_input_is_refused_before_anything_runs(trainer, options, words):
     assert words in " ".join(done.stderr.split())
 
 
+@pytest.mark.fault(
+    "a program saves no checkpoint, elsewhere, or an empty one", "the study stops in the first window, and says where"
+)
 @pytest.mark.parametrize(
     ("program", "words"),
     [

@@ -78,6 +78,10 @@ def test_models_are_handed_over(tmp_path, command, slots):
     assert saved(driver) == [driver.search.best]
 
 
+@pytest.mark.fault(
+    "a member of a population fails",
+    "its next window goes on from the nearest ancestor that has a checkpoint; a better one replaces it then",
+)
 def test_failed_members_leave_no_hole(tmp_path):
     """A child of a failed evaluation goes on from the nearest ancestor that has a checkpoint."""
     trainer = Trainer(fails=lambda task: int(task.environment["CRAYAI_EVALUATION"]) in (5, 6))
@@ -156,6 +160,9 @@ def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path):
         Driver(tmp_path, pbt(), Trainer()).run()
 
 
+@pytest.mark.fault(
+    "a checkpoint that is needed was removed by somebody", "the study stops with its path; put back, it goes on"
+)
 def test_a_lost_checkpoint_is_named(tmp_path):
     """A checkpoint that is needed and gone ends the study with its path; put back, the study goes on."""
     driver = Driver(tmp_path / "undisturbed", pbt(), Trainer(), slots=1)
