@@ -83,7 +83,8 @@ def best(directory: Path, checkpoint: bool) -> None:
         click.echo(f"checkpoint: {saved}", err=True)
     if study.trains_on:
         click.echo("lineage: " + " → ".join(str(number) for number in lineage), err=True)
-    click.echo(saved if checkpoint else _line(study, paths, found, checkpoints))
+    source = None if len(lineage) == 1 else lineage[-2]
+    click.echo(saved if checkpoint else _line(study, paths, found, checkpoints, source))
 
 
 @click.command()
@@ -98,7 +99,7 @@ def show(number: int, directory: Path) -> None:
             raise SettingsError(
                 f"there is no evaluation {number} in {paths.root}; {reader.counts().asked} were asked for"
             )
-        ancestors = _ancestors(reader, found)
+        ancestors, source = _ancestors(reader, found), _source(reader, found)
         checkpoints = _checkpoints(paths, reader)
     rows = [
         (
@@ -107,7 +108,7 @@ def show(number: int, directory: Path) -> None:
         ),
         ("result", _result(study, found)),
         *((flag, str(value)) for flag, value in found.values.items()),
-        ("command", _line(study, paths, found, checkpoints)),
+        ("command", _line(study, paths, found, checkpoints, None if source is None else source.number)),
     ]
     if found.launched_at and found.told_at:
         rows.append(("time", duration(found.told_at - found.launched_at)))
@@ -182,13 +183,19 @@ def _counted(causes: dict[str, int]) -> str:
     return f"{sum(causes.values())}" + (f" ({parts})" if parts else "")
 
 
+def _source(reader: Reader, evaluation: StoredEvaluation) -> StoredEvaluation | None:
+    """Return the evaluation whose model another trains on, the nearest that has completed; None: from scratch."""
+    number = evaluation.resume_from
+    source = None if number is None else reader.evaluation(number)
+    return source if source is None or isinstance(source.outcome, Completed) else _source(reader, source)
+
+
 def _lineage(reader: Reader, evaluation: StoredEvaluation | None) -> list[int]:
     """Return the evaluations that trained a model, one after the other."""
     numbers: list[int] = []
     while evaluation is not None:
         numbers.insert(0, evaluation.number)
-        source = evaluation.resume_from
-        evaluation = None if source is None else reader.evaluation(source)
+        evaluation = _source(reader, evaluation)
     return numbers
 
 
@@ -204,13 +211,15 @@ def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvalu
     return found
 
 
-def _line(study: Study, paths: StudyDirectory, evaluation: StoredEvaluation, checkpoints: Path) -> str:
+def _line(
+    study: Study, paths: StudyDirectory, evaluation: StoredEvaluation, checkpoints: Path, source: int | None
+) -> str:
     if not study.command:
         return "(evaluated by the caller)"
-    source = NOWHERE if evaluation.resume_from is None else evaluation.resume_from
-    load, save = (checkpoint_path(checkpoints, number) for number in (source, evaluation.number))
+    names = (NOWHERE if source is None else source, evaluation.number)
+    load, save = (checkpoint_path(checkpoints, name) for name in names)
     asked = Asked(evaluation.number, Suggestion(evaluation.values, evaluation.generation))
-    return render(study, paths, asked, Handover(load, save, evaluation.resume_from is None)).line
+    return render(study, paths, asked, Handover(load, save, source is None)).line
 
 
 def _checkpoints(paths: StudyDirectory, reader: Reader) -> Path:

@@ -37,6 +37,7 @@ NOWHERE = "none"
 
 _GIB = 1 << 30
 _ARGUMENTS = 500
+_INSIDE = ("@save/", "@{save}/", "@checkpoint/", "@{checkpoint}/")
 _MOST_LEAVING = 4
 
 
@@ -155,7 +156,7 @@ class Checkpoints:
     def _is_directory(self, save: str) -> bool:
         """Return whether the command speaks of something inside of what is saved."""
         command = self.search.study.filled_command
-        return Path(save).name == "checkpoint" and any(f"@{name}/" in command.text for name in ("checkpoint", "save"))
+        return Path(save).name == "checkpoint" and any(word in command.text for word in _INSIDE)
 
     def check(self, number: int) -> Failed | None:
         """Return why a completed evaluation has no checkpoint to train on from; None: it has one, now read-only."""
