@@ -55,3 +55,35 @@ def test_a_full_disk_is_waited_for(place, small_disk) -> None:
     assert "failed       0" in status
     assert set(place.numbers_ran()) == set(range(12))
     assert place.crayai("verify", small_disk / "run").returncode == 0
+
+
+_TRAIN = """
+head -c 40000 /dev/zero > "$2" && echo FoM: "$CRAYAI_EVALUATION"
+"""
+
+
+@pytest.mark.fault(
+    "the disk of checkpoints is full, or becomes full",
+    "refused before anything runs; later the study waits, and goes on by itself when there is room",
+)
+def test_a_full_disk_of_checkpoints(place, small_disk) -> None:
+    """A full disk of checkpoints is refused at the start; one that becomes full is waited for, and nothing fails."""
+    place.write("train.sh", _TRAIN)
+    options = f"--dir trained --checkpoint {small_disk} --pop-size 4 --windows 6 --slots 2 --param -x=0.0..1.0"
+    words = f"run --strategy pbt {options} -- sh train.sh @load @save".split()
+    ballast = fill(small_disk)
+    refused = place.crayai(*words)
+    assert refused.returncode == 1
+    assert "is on a full disk; make room, or choose another with checkpoint = PATH" in " ".join(refused.stderr.split())
+    ballast.unlink()
+    ballast.write_bytes(bytes(850_000))  # of a megabyte: room for the first members, not for all
+    process = place.start(*words)
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "paused" in line:
+            ballast.unlink(missing_ok=True)
+    process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert any("going on: there is room again" in line for line in said), said
+    assert "failed       0" in place.crayai("status", "trained").stdout
