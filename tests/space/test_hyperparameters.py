@@ -1,6 +1,9 @@
 """The kinds of hyperparameter."""
 
 import math
+import warnings
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +13,25 @@ from hypothesis import strategies as st
 from crayai.hpo.errors import SpaceError
 from crayai.hpo.space.base import as_text, eight_digits
 from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Int
+from crayai.hpo.space.space import Space
 
 places = st.floats(0, 1)
 numbers = st.floats(-1e100, 1e100)
 positive = st.floats(1e-100, 1e100)
 wholes = st.integers(-(10**9), 10**9)
+
+
+def with_start(draw, hyperparameter, inside):
+    """Return the same hyperparameter, or one that starts in a part of its range; structural or not."""
+    first, last = sorted((draw(inside), draw(inside)))
+    if draw(st.booleans()):
+        first, last = hyperparameter.low, hyperparameter.high
+    start = (first, last) if first < last else None
+    structural = draw(st.booleans())
+    try:
+        return replace(hyperparameter, start=start, structural=structural)
+    except SpaceError:  # between two steps
+        return replace(hyperparameter, structural=structural)
 
 
 @st.composite
@@ -25,7 +42,7 @@ def floats(draw):
     assume(low < high)
     step = None if log else draw(st.none() | st.integers(1, 50).map(lambda steps: (high - low) / steps))
     assume(step is None or 0 < step <= high - low)
-    return Float("--x", low, high, log=log, step=step)
+    return with_start(draw, Float("--x", low, high, log=log, step=step), st.floats(low, high))
 
 
 @st.composite
@@ -35,14 +52,15 @@ def ints(draw):
     low = draw(st.integers(1, 10**9) if log else wholes)
     high = low + draw(st.integers(1, 10**9))
     step = 1 if log else draw(st.integers(1, high - low))
-    return Int("--n", low, high, log=log, step=step)
+    return with_start(draw, Int("--n", low, high, log=log, step=step), st.integers(low, high))
 
 
 @st.composite
 def choices(draw):
     """Draw a list of choices."""
     values = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-    return Choice("--c", draw(st.lists(values, min_size=2, max_size=9, unique_by=as_text)))
+    listed = draw(st.lists(values, min_size=2, max_size=9, unique_by=as_text))
+    return Choice("--c", listed, structural=draw(st.booleans()))
 
 
 domains = floats() | ints() | choices()
@@ -86,6 +104,93 @@ def test_values_rise_with_places(hyperparameter, one, other):
 def test_the_place_of_what_is_outside_is_the_nearest_end(hyperparameter, number):
     """A number outside the range has a place inside the unit interval."""
     assert 0 <= hyperparameter.place(number) <= 1
+
+
+@given(domains, places, places)
+def test_places_to_start_from_are_places(hyperparameter, one, other):
+    """A place of the range to start from is a place of the whole, in the same order; the same where none is given."""
+    low, high = sorted((one, other))
+    assert 0 <= hyperparameter.start_place(low) <= hyperparameter.start_place(high) <= 1
+    if hyperparameter.start is None:
+        assert (hyperparameter.start_place(low), hyperparameter.start_place(high)) == (low, high)
+
+
+@given(floats() | ints(), places)
+def test_a_search_starts_inside_the_range_to_start_from(hyperparameter, place):
+    """The values of the first generation are within `start`, and on a step where there are steps."""
+    value = Space([hyperparameter]).start_values([place])[hyperparameter.flag]
+    low, high = hyperparameter.start or (hyperparameter.low, hyperparameter.high)
+    assert low <= value <= high
+    assert type(value) is type(hyperparameter.low)
+    if isinstance(hyperparameter, Int):
+        assert (value - hyperparameter.low) % hyperparameter.step == 0
+
+
+@pytest.mark.parametrize(
+    ("started", "alone"),
+    [
+        (Int("--n", 1, 9, start=(2, 4)), Int("--n", 2, 4)),
+        (Int("--n", 1, 10**9, start=(1, 4)), Int("--n", 1, 4)),
+        (Int("--n", 0, 100, step=10, start=(15, 55)), Int("--n", 20, 50, step=10)),
+        (Int("--n", 1, 9, log=True, start=(1, 9)), Int("--n", 1, 9, log=True)),
+        (Int("--n", 1, 512, log=True, start=(2, 9)), Int("--n", 2, 9, log=True)),
+        (Float("--n", 0.0, 1.0, step=0.1, start=(0.25, 0.6)), Float("--n", 0.3, 0.6, step=0.1)),
+        (Float("--n", 0.0, 1.0, step=0.1, start=(0.3, 0.61)), Float("--n", 0.3, 0.6, step=0.1)),
+    ],
+    ids=repr,
+)
+def test_a_range_to_start_from_is_drawn_from_like_a_range_of_its_own(started, alone):
+    """Each value of the range to start from is as likely as in a range that is no larger."""
+    grid = [(i + 0.5) / 9999 for i in range(9999)]
+    space = Space([started])
+    counts = Counter(space.start_values([place])["--n"] for place in grid)
+    wanted = Counter(alone.value(place) for place in grid)
+    assert counts.keys() == wanted.keys()
+    assert all(abs(counts[value] - wanted[value]) <= 2 for value in wanted)
+
+
+@pytest.mark.parametrize(
+    "hyperparameter",
+    [
+        Int("--n", 0, 2**70, start=(1, 2**69)),
+        Int("--n", 1, 2**70, log=True, start=(3, 2**69)),
+        Float("--n", -1e16, 1e16, start=(1.0, 2.0)),
+    ],
+    ids=repr,
+)
+def test_a_huge_range_keeps_the_range_to_start_from(hyperparameter):
+    """Where floats cannot tell neighbours apart, a start is still two ends that values stay within."""
+    values = [Space([hyperparameter]).start_values([i / 9])["--n"] for i in range(10)]
+    assert hyperparameter.start[0] <= min(values) <= max(values) <= hyperparameter.start[1]
+
+
+def test_a_log_range_starts_in_the_middle_of_the_logarithm():
+    """The middle of the range to start from is the geometric mean of its ends."""
+    space = Space([Float("--lr", 1e-5, 1.0, log=True, start=(1e-3, 1e-1))])
+    assert [space.start_values([place])["--lr"] for place in (0, 0.5, 1)] == [1e-3, 1e-2, 1e-1]
+
+
+def test_a_default_may_be_outside_the_range_to_start_from():
+    """The default is where the first evaluation is, whatever the others start from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Int("--n", 1, 9, default=9, start=(1, 3)).default == 9
+        assert Float("--x", 0.0, 1.0, default=1.0, start=(0.25, 0.5)).default == 1.0
+
+
+@pytest.mark.parametrize("start", [(1, 3), [1, 3], (1.0, 3.0), np.array([1, 3]), (np.int64(1), np.float32(3)), "1..3"])
+def test_a_range_to_start_from_has_numbers_of_the_kind_of_the_bounds(start):
+    """Two numbers in any form become a tuple of whole or of real numbers, as the range is."""
+    assert repr(Int("--n", 1, 9, start=start).start) == "(1, 3)"
+    assert repr(Float("--x", 1, 9, start=start if isinstance(start, str) else tuple(start)).start) == "(1.0, 3.0)"
+
+
+def test_what_is_structural_is_said():
+    """Every kind says whether it is structural; a constant never is."""
+    kinds = [Float("-x", 0.0, 1.0), Int("-n", 1, 2), Choice("-c", ["a", "b"]), Constant("-k", 1)]
+    assert [kind.structural for kind in kinds] == [False] * 4
+    assert all(replace(kind, structural=True).structural for kind in kinds[:2])
+    assert Choice("-c", ["a", "b"], structural=True).structural
 
 
 @given(domains, st.integers(1, 12))
@@ -299,6 +404,30 @@ BAD = [
     (lambda: Choice("--c", [1, 2, 3], ordered="no"), "--c: ordered must be true or false, got 'no'"),
     (lambda: Constant("--c", None), "--c: a value must be text, a number, true or false, got None"),
     (lambda: Constant("--c", [1]), "--c: a value must be text, a number, true or false, got [1]"),
+    (lambda: Float("--x", 0.0, 1.0, structural=1), "--x: structural must be true or false, got 1"),
+    (lambda: Int("--n", 0, 1, structural="no"), "--n: structural must be true or false, got 'no'"),
+    (lambda: Choice("--c", [1, 2], structural=None), "--c: structural must be true or false, got None"),
+    *(
+        (
+            lambda start=start: Float("--x", 0.0, 1.0, start=start),
+            f"--x: start must be two numbers within 0.0..1.0, {e}",
+        )
+        for start in [(0.5, 1.5), (-1, 1), (1, 0), (0.5, 0.5), (0.1,), (0, 0.5, 1), (0, math.nan), (0, math.inf)]
+        for e in [f"the lower first, got {start!r}"]
+    ),
+    *(
+        (lambda start=start: Int("--n", 0, 9, start=start), f"--n: start must be two whole numbers within 0..9, {e}")
+        for start in [(0, 1.5), (0, math.inf), (0, True), ("0", "3"), (0, 10**400), True, {0, 3}, "a..b", "1", b"ab"]
+        for e in [f"the lower first, got {start!r}"]
+    ),
+    (
+        lambda: Int("--n", 0, 100, step=10, start=(12, 18)),
+        "--n: start must hold a step from low=0, got start=(12, 18) step=10: widen it",
+    ),
+    (
+        lambda: Float("--x", 0.0, 1.0, step=0.5, start=(0.6, 0.9)),
+        "--x: start must hold a step from low=0.0, got start=(0.6, 0.9) step=0.5: widen it",
+    ),
     (lambda: Constant("", 1), "a hyperparameter needs a flag, such as '--lr', got ''"),
     (lambda: Int(" ", 1, 2), "a hyperparameter needs a flag, such as '--lr', got ' '"),
     (lambda: Float(7, 0.0, 1.0), "a hyperparameter needs a flag, such as '--lr', got 7"),

@@ -129,6 +129,9 @@ TABLE = """
 "--y" = { low = 0, high = 4, step = 0.5 }
 "--optimizer" = { choices = ["sgd", "adam"], default = "adam" }
 "--momentum" = { low = 0.0, high = 0.99, when = "--optimizer == 'sgd'" }
+"--decay" = { low = 1e-5, high = 1, log = true, start = [1e-3, 1e-1] }
+"--depth" = { low = 1, high = 8, start = [2, 4], structural = true }
+"--norm" = { choices = ["batch", "layer"], structural = true }
 "--epochs" = 1
 "--amp" = true
 "--name" = { constant = "a b", pass_as = "flag value" }
@@ -145,6 +148,9 @@ def test_the_table_of_a_study_file():
         Float("--y", 0.0, 4.0, step=0.5),
         Choice("--optimizer", ["sgd", "adam"], default="adam"),
         Float("--momentum", 0.0, 0.99, when="--optimizer == 'sgd'"),
+        Float("--decay", 1e-5, 1.0, log=True, start=(1e-3, 1e-1)),
+        Int("--depth", 1, 8, start=(2, 4), structural=True),
+        Choice("--norm", ["batch", "layer"], structural=True),
         Constant("--epochs", 1),
         Constant("--amp", constant=True),
         Constant("--name", "a b", pass_as="flag value"),
@@ -165,6 +171,17 @@ BAD_TABLES = [
     ({"-a": {"low": 0.1, "high": 1, "log": "yes"}}, "-a: log must be true or false, got 'yes'"),
     ({"-a": {"low": 0, "high": 1, "when": 3}}, "-a: the condition 'when' must be text"),
     ({"-a": {"low": 0, "high": 9, "step": "2"}}, "-a: step must be a finite number, got '2'"),
+    (
+        {"-a": {"low": 0, "high": 9, "start": 2}},
+        "-a: start must be two whole numbers within 0..9, the lower first, got 2",
+    ),
+    (
+        {"-a": {"low": 0, "high": 9, "start": [2, 11]}},
+        "-a: start must be two whole numbers within 0..9, the lower first",
+    ),
+    ({"-a": {"low": 0, "high": 9, "structural": "yes"}}, "-a: structural must be true or false, got 'yes'"),
+    ({"-a": {"choices": [1, 2], "start": [1, 2]}}, "-a: unknown key 'start'"),
+    ({"-a": {"constant": 1, "structural": True}}, "-a: unknown key 'structural'"),
     ([1], "the hyperparameters must be a table with a key for each flag, got [1]"),
     ({}, "the search space is empty"),
 ]

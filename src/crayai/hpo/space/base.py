@@ -46,6 +46,9 @@ class Hyperparameter(Protocol):
     def value(self, place: float) -> Value:
         """Return the value at `place` in [0, 1]."""
 
+    def start_place(self, place: float) -> float:
+        """Return `place`, which is in the range to start from, as a place in the whole; the same without one."""
+
     def place(self, value: Value) -> float:
         """Return the place of `value`; one outside the domain has the place of the nearest inside."""
 

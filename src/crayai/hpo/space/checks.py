@@ -11,6 +11,8 @@ from crayai.hpo.space.base import Hyperparameter, PassAs, plain
 
 Number = TypeVar("Number", int, float)
 
+_COUNTLESS = 1e300
+
 
 def cell_at(place: float, cells: int) -> int:
     """Return which of so many equal cells of the unit interval holds `place`."""
@@ -89,20 +91,45 @@ def check_range(flag: str, low: float, high: float, *, log: bool, step: float | 
         raise SpaceError(f"{flag}: {rule}, got step={step!r}")
 
 
-def checked_start(flag: str, start: Any, low: float, high: float, kind: type[Number]) -> tuple[Number, Number] | None:
-    """Return the range to start from as two numbers of a kind."""
+def checked_start(
+    flag: str, start: Any, low: Number, high: Number, step: Number | None
+) -> tuple[Number, Number] | None:
+    """Return the range to start from as two numbers of the kind of the bounds."""
     if start is None:
         return None
-    ends = start.split("..") if isinstance(start, str) else list(start) if isinstance(start, Sequence) else []
-    try:
-        numbers = tuple(kind(plain(end)) for end in ends)
-        whole = all(isinstance(end, str) or plain(end) == number for end, number in zip(ends, numbers, strict=True))
-    except (TypeError, ValueError):
-        numbers, whole = (), False
-    if len(numbers) != 2 or not whole or not low <= numbers[0] < numbers[1] <= high:  # noqa: PLR2004 - low and high
+    kind = type(low)
+    ends = _ends(start, kind)
+    numbers = [kind(end) for end in ends if _is_number(end) and low <= end <= high and kind(end) == end]
+    if len(ends) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:  # noqa: PLR2004 - low and high
         what = "whole numbers" if kind is int else "numbers"
         raise SpaceError(f"{flag}: start must be two {what} within {low!r}..{high!r}, the lower first, got {start!r}")
+    if step is not None and steps_within(numbers, low, step)[1] < 1:
+        raise SpaceError(
+            f"{flag}: start must hold a step from low={low!r}, got start={start!r} step={step!r}: widen it"
+        )
     return numbers[0], numbers[1]
+
+
+def steps_within(start: Sequence[Number], low: Number, step: Number) -> tuple[int, int]:
+    """Return the first step above `low` that is in a range, and how many are; ends count, as far as rounding goes."""
+    below, above = start[0] - low, start[1] - low
+    if isinstance(step, int):
+        first, last = int(-(-below // step)), int(above // step)
+    else:
+        first = math.ceil(min(below / step, _COUNTLESS) * (1 - 1e-12))
+        last = math.floor(min(above / step, _COUNTLESS) * (1 + 1e-12))
+    return first, last - first + 1
+
+
+def _ends(start: Any, kind: type[Number]) -> list[Any]:
+    """Return what stands for the ends of a range: a list's items, or the numbers in text such as ``1..4``."""
+    if isinstance(start, str):
+        try:
+            return [kind(end) for end in start.split("..")]
+        except ValueError:
+            return []
+    start = start.tolist() if hasattr(start, "tolist") else start
+    return [plain(end) for end in start] if isinstance(start, list | tuple) else []
 
 
 def check_truth(flag: str, name: str, value: Any) -> None:
@@ -113,7 +140,7 @@ def check_truth(flag: str, name: str, value: Any) -> None:
 
 def is_finite(number: Any) -> bool:
     """Return whether this is a finite number."""
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    return _is_number(number) and math.isfinite(number)
 
 
 def warn_outside(flag: str, default: Value, domain: str) -> None:
@@ -122,3 +149,7 @@ def warn_outside(flag: str, default: Value, domain: str) -> None:
         f"{flag}: the default {default!r} is outside {domain}; the search starts from it and then stays inside",
         stacklevel=4,
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

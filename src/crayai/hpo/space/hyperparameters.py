@@ -25,6 +25,7 @@ from crayai.hpo.space.checks import (
     distance,
     make_plain,
     middle_of,
+    steps_within,
     warn_outside,
 )
 
@@ -65,7 +66,7 @@ class Float:
             if (number := getattr(self, name)) is not None:
                 object.__setattr__(self, name, float(number))
         check_truth(self.flag, "structural", self.structural)
-        object.__setattr__(self, "start", checked_start(self.flag, self.start, self.low, self.high, float))
+        object.__setattr__(self, "start", checked_start(self.flag, self.start, self.low, self.high, self.step))
         if self.default is None:
             return
         default = eight_digits(as_number(self.flag, self.default))
@@ -95,6 +96,16 @@ class Float:
             low, high = math.log(self.low), math.log(self.high)
             return self._inside(math.exp(low + place * (high - low)))
         return self._inside(self.low + place * (self.high - self.low))
+
+    def start_place(self, place: float) -> float:
+        """Return `place` of the range to start from as a place of the whole; steps are equally likely."""
+        if self.start is None:
+            return place
+        if self.step is not None:
+            first, cells = steps_within(self.start, self.low, self.step)
+            return middle_of(first + cell_at(place, cells), self.size or 1)
+        bottom, top = map(self.place, self.start)
+        return bottom + place * (top - bottom)
 
     def place(self, value: Value) -> float:
         """Return the place of `value` in [0, 1]."""
@@ -158,7 +169,7 @@ class Int:
             object.__setattr__(self, name, int(number))
         check_range(self.flag, self.low, self.high, log=self.log, step=None if self.step == 1 else self.step)
         check_truth(self.flag, "structural", self.structural)
-        object.__setattr__(self, "start", checked_start(self.flag, self.start, self.low, self.high, int))
+        object.__setattr__(self, "start", checked_start(self.flag, self.start, self.low, self.high, self.step))
         if self.default is not None and not self.low <= self.default <= self.high:
             warn_outside(self.flag, self.default, f"{self.low}..{self.high}")
 
@@ -178,6 +189,17 @@ class Int:
             return self.low + cell_at(place, self.size) * self.step
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
         return min(max(round(math.exp(low + place * (high - low))), self.low), self.high)
+
+    def start_place(self, place: float) -> float:
+        """Return `place` of the range to start from as a place of the whole, where each number has its cell."""
+        if self.start is None:
+            return place
+        if not self.log:
+            first, cells = steps_within(self.start, self.low, self.step)
+            return middle_of(first + cell_at(place, cells), self.size)
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        bottom, top = math.log(self.start[0] - 0.5), math.log(self.start[1] + 0.5)
+        return min(max((bottom + place * (top - bottom) - low) / (high - low), 0.0), 1.0)
 
     def place(self, value: Value) -> float:
         """Return the middle of the cell of `value`."""
@@ -274,6 +296,10 @@ class Choice:
         """Return the choice whose cell holds `place`."""
         return self.choices[cell_at(place, self.size)]
 
+    def start_place(self, place: float) -> float:
+        """Return `place`: all choices are drawn from."""
+        return place
+
     def place(self, value: Value) -> float:
         """Return the middle of the cell of `value`, of the nearest number, or of the first choice."""
         cell = self._cell_of.get(as_text(value))
@@ -338,6 +364,10 @@ class Constant:
     def value(self, place: float) -> Value:  # noqa: ARG002 - it is the same everywhere
         """Return the value."""
         return self.constant
+
+    def start_place(self, place: float) -> float:
+        """Return `place`: there is nothing to draw."""
+        return place
 
     def place(self, value: Value) -> float:  # noqa: ARG002 - it is the same everywhere
         """Return the middle."""

@@ -145,14 +145,12 @@ class Space:
 
 
 def _start_value(hyperparameter: Hyperparameter, place: float) -> Value:
-    """Return the value at a place of the range to start from; the end cells of whole numbers count in full."""
-    if hyperparameter.start is None:
-        return hyperparameter.value(place)
+    """Return the value at `place` of the range to start from, and never one that rounding has put outside."""
+    value = hyperparameter.value(hyperparameter.start_place(place))
+    if hyperparameter.start is None or isinstance(value, str):
+        return value
     low, high = hyperparameter.start
-    first, last = hyperparameter.place(low), hyperparameter.place(high)
-    half = 0.0 if hyperparameter.size is None else 0.5 / hyperparameter.size
-    value = hyperparameter.value(min(max(first - half + place * (last - first + 2 * half), 0.0), 1.0))
-    return min(max(value, low), high) if isinstance(value, int | float) else value
+    return min(max(value, low), high)
 
 
 class Grid:
