@@ -37,7 +37,7 @@ class Optimizer(_Optimizer):
         slowdown: int = 3,
         lag: int = 1,
         exploit: Exploit = "truncation",
-        perturbation: float = 0.1,
+        perturbation: float = 0.2,
         resample_rate: float = 0.1,
         seed: int | None = None,
         verbose: bool = False,

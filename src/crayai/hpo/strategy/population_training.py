@@ -77,7 +77,7 @@ class PopulationTraining:
     slowdown: int = 3
     lag: int = 1
     exploit: Exploit = "truncation"
-    perturbation: float = 0.1
+    perturbation: float = 0.2
     resample_rate: float = 0.1
 
     def __post_init__(self) -> None:
