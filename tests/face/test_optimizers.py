@@ -434,7 +434,7 @@ def test_program_that_always_fails_stops_the_study(tmp_path, monkeypatch) -> Non
     optimizer = hpo.RandomOptimizer(hpo.Evaluator("sh broken.sh", num_parallel_evals=1), num_iters=50)
     with pytest.raises(hpo.StudyFailed, match=r"exit code: 4[\s\S]*sh broken.sh -x=0.5[\s\S]*no module named nonsense"):
         optimizer.optimize(one_range())
-    assert len((tmp_path / "count").read_text().splitlines()) <= 7
+    assert len((tmp_path / "count").read_text().splitlines()) <= 10  # five, and what was under way when the fifth ended
 
 
 def test_failed_evaluations_are_listed_and_passed_over(tmp_path, monkeypatch) -> None:
