@@ -104,7 +104,9 @@ def test_there_is_a_schedule_to_learn():
     search.judge = lambda values: Completed(judge_at((len(search.record) - 1) // 16)(values))
     search.slots = 16
     search.run()
-    assert min(loss_of(search.record.outcome(number)) for number in range(176, 192)) < 0.2, "most were at 0.9 at half time"
+    assert min(loss_of(search.record.outcome(number)) for number in range(176, 192)) < 0.2, (
+        "most were at 0.9 at half time"
+    )
 
 
 @pytest.mark.parametrize("lag", [0, 1])
