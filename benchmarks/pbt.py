@@ -41,7 +41,7 @@ def time_of(given: argparse.Namespace) -> Any:
     print("| figure | where | measured | target |\n|---|---|---|---|")
     for name, where, figure, target in _both(sleeping_rows(shapes, [1.1, 1.3]), large_rows(*studies)):
         rows.append((name, where, figure, target))
-        missed = " **missed**" if target and figure > float(target) else ""
+        missed = " **missed**" if target and float(f"{figure:.4g}") > float(target) else ""
         print(f"| {name} | {where} | {figure:.4g}{missed} | {target} |", flush=True)
     return rows
 
