@@ -2,7 +2,17 @@
 
 import pytest
 
-from crayai.hpo.engine.estimate import Estimate, Rounds, log_bytes, longest_of, recorded_seconds, rounds_of, size, span
+from crayai.hpo.engine.estimate import (
+    Estimate,
+    Rounds,
+    checkpoints_at_once,
+    log_bytes,
+    longest_of,
+    recorded_seconds,
+    rounds_of,
+    size,
+    span,
+)
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study
 from crayai.hpo.errors import SettingsError
@@ -14,10 +24,16 @@ from crayai.hpo.store.sqlite import SqliteLog
 SPACE = Space([Float("--x", -4.0, 4.0, default=3.0), Int("--n", 1, 6, default=2), Choice("--kind", ["a", "b"])])
 
 
-def study_of(name, repeats=1, space=SPACE, **arguments):
+SAVING = "train --load=@load --save=@save"
+
+
+def study_of(name, repeats=1, space=SPACE, command="train", **arguments):
     """Return a study with a strategy."""
     strategy = StrategySettings(name=name, arguments=arguments, repeats=repeats)
-    return Study(space=space, strategy=strategy, seed=5, command="train")
+    return Study(space=space, strategy=strategy, seed=5, command=command)
+
+
+TRAINED = study_of("pbt", windows=7, pop_size=5, num_demes=2, command=SAVING)
 
 
 def estimate_of(rounds, slots, *seconds):
@@ -33,10 +49,12 @@ def estimate_of(rounds, slots, *seconds):
         (study_of("grid", grid_size=3), Rounds(1, 3 * 3 * 2 + 1)),
         (study_of("genetic", generations=7, pop_size=5, num_demes=2), Rounds(7, 10)),
         (study_of("genetic", generations=7, pop_size=5, num_demes=2, repeats=3), Rounds(7, 30)),
+        (TRAINED, Rounds(7, 10, 0, "window", wait=False)),
+        (study_of("pbt", windows=7, pop_size=5, lag=0, command=SAVING), Rounds(7, 5, 0, "window")),
     ],
 )
 def test_shape_of_each_strategy(study, rounds):
-    """Genetic search has a round for each generation, the others are one round; repeats count."""
+    """There is a round for each generation or window, and one of all other strategies; repeats count."""
     assert rounds_of(study) == rounds
     assert rounds.evaluations == study.algorithm.evaluations
 
@@ -72,6 +90,24 @@ def test_grid_that_nobody_can_count_is_refused():
 def test_equal_evaluations_come_in_waves(rounds, slots, seconds):
     """Evaluations of 10 s fill the slots in waves, and each round begins when the one before is over."""
     assert estimate_of(rounds, slots, 10.0, 10.0).total_seconds() == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "slots", "seconds"),
+    [((7, 10), 4, 7 * 25), ((7, 10), 10, 7 * 10), ((7, 10), 99, 7 * 10), ((7, 10, 3), 10, 8 * 10), ((7, 10), 1, 700)],
+)
+def test_windows_that_wait_for_nobody(rounds, slots, seconds):
+    """With a lag the slots are never idle, and no member can be faster than its windows one after the other."""
+    shape = Rounds(*rounds, wait=False)
+    assert estimate_of(shape, slots, 10.0, 10.0).total_seconds() == pytest.approx(seconds)
+    assert estimate_of(shape, slots, 5.0, 15.0).total_seconds() == pytest.approx(seconds + 5, abs=5)
+
+
+def test_checkpoints_at_once():
+    """There are two of each member, or one of each evaluation if all are kept; nobody else needs more than the best."""
+    assert checkpoints_at_once(TRAINED, "best", 4) == 20
+    assert checkpoints_at_once(TRAINED, "all", 4) == 70
+    assert checkpoints_at_once(study_of("random", num_iters=40, command=SAVING), "best", 4) == 5
 
 
 def test_rounds_wait_for_their_slowest():

@@ -18,11 +18,13 @@ from rich.text import Text
 
 from crayai.cli.run import plan_of, study_options
 from crayai.cli.studyfile import Plan
-from crayai.hpo.engine.checkup import Check, Verdict, check_up, estimate_from
+from crayai.hpo.engine.bench import Watcher
+from crayai.hpo.engine.checkup import check_up, estimate_from
 from crayai.hpo.engine.conduct import check_program
-from crayai.hpo.engine.doctor import Watcher, examine, run_default_point
+from crayai.hpo.engine.doctor import examine, run_default_point
 from crayai.hpo.engine.estimate import Estimate, log_bytes, recorded_seconds, rounds_of, size, span
 from crayai.hpo.engine.failures import explain
+from crayai.hpo.engine.findings import Check, Verdict
 from crayai.hpo.engine.probes import Prober, Role
 from crayai.hpo.engine.study import with_seed
 from crayai.hpo.engine.workdir import StudyDirectory
@@ -72,7 +74,16 @@ def doctor(
     check_program(plan.study, plan.evaluation.source)
     with _workplace() as workplace, _watcher(quiet=quiet) as watcher:
         room = _room(directory)
-        seen = examine(plan.study, plan.evaluation, workplace.path, watcher, quick=quick, room=room)
+        checkpoint_room = _room(Path(plan.evaluation.checkpoint or directory))
+        seen = examine(
+            plan.study,
+            plan.evaluation,
+            workplace.path,
+            watcher,
+            quick=quick,
+            room=room,
+            checkpoint_room=checkpoint_room,
+        )
         checks = check_up(seen)
         is_known = seen.default.fom is not None and plan.study.algorithm.evaluations is not None
         costs = estimate_from(seen, plan.budget.max_evaluations) if is_known else None
@@ -278,7 +289,7 @@ def _print_entry(
 def _rows(costs: Estimate, room: int, source: str) -> list[tuple[str, str]]:
     """Return an estimate as names and texts."""
     rounds = costs.rounds
-    generations = f": {rounds.number} generations of {rounds.size}" if rounds.number > 1 else ""
+    generations = f": {rounds.number} {rounds.name}s of {rounds.size}" if rounds.number > 1 else ""
     if rounds.rest:
         generations += f", {rounds.rest} of another"
     at_once = min(costs.slots, rounds.size)
@@ -304,7 +315,7 @@ def _facts(costs: Estimate) -> dict[str, Any]:
     """Return an estimate for programs to read."""
     return {
         "evaluations": costs.rounds.evaluations,
-        "generations": costs.rounds.number,
+        f"{costs.rounds.name}s": costs.rounds.number,
         "slots": costs.slots,
         "seconds_each": costs.mean_seconds,
         "seconds": costs.total_seconds(),

@@ -138,8 +138,10 @@ class Checkpoints:
 
     def handover(self, asked: Asked, *, is_control: bool = False) -> Handover:
         """Return what an attempt loads and saves; a control trains on from its own checkpoint, and is thrown away."""
-        source = asked.number if is_control else self.source(asked)
-        name = CONTROL if is_control else str(asked.number)
+        return self.between(*((asked.number, CONTROL) if is_control else (self.source(asked), asked.number)))
+
+    def between(self, source: int | None, name: int | str) -> Handover:
+        """Return what is loaded of evaluation `source`, None: nothing, and saved under a number or name."""
         load = self.path(NOWHERE if source is None else source)
         if source is None or "checkpoint" not in self.search.study.filled_command.facts:
             return Handover(load, self.path(name), source is None)

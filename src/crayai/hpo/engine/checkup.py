@@ -4,20 +4,25 @@ import math
 import re
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from textwrap import shorten
 
-from crayai.hpo.engine.doctor import QUOTED_LINES, Examination, Run, lines_of
+from crayai.hpo.engine.bench import QUOTED_LINES, Run, lines_of
 from crayai.hpo.engine.estimate import Estimate, log_bytes, rounds_of, size, span
+from crayai.hpo.engine.examination import Examination
+from crayai.hpo.engine.findings import Check, Verdict, given, some
 from crayai.hpo.engine.fom import last_fom
+from crayai.hpo.engine.handover_checks import advice_without_checkpoint, check_handover
+from crayai.hpo.engine.population_checks import check_population
 from crayai.hpo.engine.probes import BAD_VALUE, Role
 from crayai.hpo.engine.study import Study
 from crayai.hpo.records import Cause
-from crayai.hpo.space.base import as_text
 
 _RELIABILITY = 4
 _MANY_REPEATS = 10
+_STEADIER = (
+    "let the figure of merit vary less: more validation data, a mean over the last epochs, one seed for what need not "
+    "be random"
+)
 _SLIGHT = 0.1
 _BEYOND_CHANCE = 3
 _SLOWER, _SLOWER_SECONDS = 1.5, 0.2
@@ -39,40 +44,14 @@ _COMPLAINT = re.compile(
 _PIPE = re.compile(r"(?<!\|)\|(?!\|)")
 
 
-class Verdict(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: What it is about.
-        verdict: How it ended.
-        seen: What the runs have shown.
-        remedy: What to change; empty: nothing.
-        quote: Lines of the program, as they are.
-    """
-
-    name: str
-    verdict: Verdict
-    seen: str
-    remedy: str = ""
-    quote: tuple[str, ...] = ()
-
-
 def check_up(seen: Examination) -> list[Check]:
     """Return every check that the runs allow; where the default point fails, why is all that can be said."""
     if seen.default.fom is None:
         return list(_check_failure(seen))
     checks = (
         _check_program, _check_fom, _check_goal, _check_points, _check_repeatable, _check_noise, _check_accepted,
-        _check_effect, _check_exit_code, _check_time, _check_slots, _check_files, _check_room,
+        _check_effect, _check_exit_code, check_handover, _check_time, _check_slots, check_population, _check_files,
+        _check_room,
     )  # fmt: skip
     return [check for function in checks for check in function(seen)]
 
@@ -112,7 +91,7 @@ def _check_failure(seen: Examination) -> Iterator[Check]:
         text = f"{run.detail} at the default point: such evaluations count as failed"
         yield Check("figure of merit", Verdict.PROBLEM, text, remedy, _line_of(run, seen.study))
     else:
-        remedy = {
+        remedy = advice_without_checkpoint(run, seen.study) or {
             Cause.TIME_LIMIT: "raise time_limit_minutes, or let the program do less",
             Cause.NOT_STARTED: "mend the command",
             Cause.OUT_OF_MEMORY: "let the program need less memory, or take fewer slots",
@@ -215,13 +194,13 @@ def _check_noise(seen: Examination) -> Iterator[Check]:
     repeats, now = suggested_repeats(noise, spread), seen.study.strategy.repeats
     text = f"{noise:.2g} (standard deviation from run to run), against {spread:.2g} between the points tried"
     if repeats is None or repeats > _MANY_REPEATS:
-        remedy = (
-            "let the figure of merit vary less: more validation data, a mean over the last epochs, one seed for what "
-            f"need not be random; or set repeats = {_MANY_REPEATS}, and expect a best that is good by luck"
-        )
+        more = f"; or set repeats = {_MANY_REPEATS}, and expect a best that is good by luck"
+        remedy = _STEADIER + ("" if seen.study.trains_on else more)
         yield Check("noise", Verdict.NOTE, f"{text}: chance drowns what there is to find", remedy)
     elif repeats > now:
         remedy = f"set repeats = {repeats} in [study], or let the figure of merit vary less"
+        if seen.study.trains_on:
+            remedy = _STEADIER
         yield Check("noise", Verdict.NOTE, f"{text}: some of what looks better will be luck", remedy)
     else:
         yield Check("noise", Verdict.OK, f"{text}: repeats = {now} is enough")
@@ -250,12 +229,12 @@ def _check_accepted(seen: Examination) -> Iterator[Check]:
         if base.fom is None or run.fom is not None or run.cause is Cause.TIME_LIMIT:
             continue
         fine = False
-        given = _given(run, flag)
+        what = given(run, flag)
         if run.cause is Cause.NOT_A_NUMBER:
-            text = f"{given}, all else as it was, gives {run.detail}: such points count as failed"
+            text = f"{what}, all else as it was, gives {run.detail}: such points count as failed"
             yield Check("flags", Verdict.NOTE, text, f"narrow the range of {flag} if many of its values do")
             continue
-        text = f"{given}, all else as it was, makes the program fail: {run.why}"
+        text = f"{what}, all else as it was, makes the program fail: {run.why}"
         remedy = f"let the program take {flag}, or narrow its range to what works"
         yield Check("flags", Verdict.PROBLEM, text, remedy, (f"$ {run.line}", *run.last_words))
     for flag in seen.never_active:
@@ -263,7 +242,7 @@ def _check_accepted(seen: Examination) -> Iterator[Check]:
         yield Check("flags", Verdict.NOTE, text, f"look at its condition: {seen.study.space[flag].when}")
     taken = [flag for flag, pairs in seen.flags.items() if pairs[0][1].fom is not None]
     if fine and taken:
-        yield Check("flags", Verdict.OK, f"{_some(taken)}: taken when changed alone")
+        yield Check("flags", Verdict.OK, f"{some(taken)}: taken when changed alone")
 
 
 def _check_effect(seen: Examination) -> Iterator[Check]:
@@ -275,7 +254,7 @@ def _check_effect(seen: Examination) -> Iterator[Check]:
         return
     for flag in seen.without_effect:
         base, run = seen.flags[flag][0]
-        text = f"{flag} has none: {run.fom:.8g} both with {_given(base, flag)} and with {_given(run, flag)}"
+        text = f"{flag} has none: {run.fom:.8g} both with {given(base, flag)} and with {given(run, flag)}"
         if len(seen.flags[flag]) > 1:
             text += ", and no change at its bound or at another point"
         remedy = (
@@ -289,11 +268,11 @@ def _check_effect(seen: Examination) -> Iterator[Check]:
     }  # fmt: skip
     chance = 0.0 if seen.is_repeatable else _BEYOND_CHANCE * seen.noise
     if lost := [flag for flag, change in changes.items() if 0 < change <= chance]:
-        text = f"that of {_some(lost)} cannot be told from chance"
+        text = f"that of {some(lost)} cannot be told from chance"
         yield Check("effect", Verdict.NOTE, text, "seed all random numbers from CRAYAI_SEED, and ask again")
     elif any(changes.values()) and not seen.without_effect:
         flags = [flag for flag, change in changes.items() if change]
-        yield Check("effect", Verdict.OK, f"{_some(flags)}: the figure of merit changes with each")
+        yield Check("effect", Verdict.OK, f"{some(flags)}: the figure of merit changes with each")
 
 
 def _check_exit_code(seen: Examination) -> Iterator[Check]:
@@ -370,7 +349,7 @@ def _check_files(seen: Examination) -> Iterator[Check]:
     """Say which files evaluations have in common."""
     litter = seen.litter
     if litter.overwritten:
-        names = _some(litter.overwritten)
+        names = some(litter.overwritten)
         verdict = Verdict.PROBLEM if seen.settings.capacity > 1 else Verdict.NOTE
         text = f"every evaluation writes {names} anew, so that several at once spoil each other's"
         remedy = (
@@ -379,7 +358,7 @@ def _check_files(seen: Examination) -> Iterator[Check]:
         )
         yield Check("files", verdict, text, remedy)
     elif litter.files:
-        yield Check("files", Verdict.OK, f"the first run wrote {_some(litter.files)}, which no other overwrote")
+        yield Check("files", Verdict.OK, f"the first run wrote {some(litter.files)}, which no other overwrote")
     else:
         yield Check("files", Verdict.OK, "none are written where the program starts")
 
@@ -401,17 +380,8 @@ def _check_room(seen: Examination) -> Iterator[Check]:
 # Words
 
 
-def _given(run: Run, flag: str) -> str:
-    return f"{flag}={as_text(run.probe.values[flag])}"
-
-
 def _line_of(run: Run, study: Study) -> tuple[str, ...]:
     """Return the last line with the marker and a number; none where it is far from the end."""
     marker = re.compile(re.escape(study.fom.strip()) + r".*\w")
     found = [line.strip() for line in lines_of(run.task.stdout) if marker.search(line)]
     return (shorten(found[-1], _LINE_WIDTH, placeholder=" …"),) if found else ()
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from crayai.hpo.engine.checkpoints import Keep
 from crayai.hpo.engine.study import Study
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Asked, Completed, Launched, Suggestion, Told, Values
 from crayai.hpo.store.query import Reader
 from crayai.hpo.store.sqlite import SqliteLog
 from crayai.hpo.strategy.genetic import Genetic
+from crayai.hpo.strategy.population_training import PopulationTraining
 from crayai.hpo.strategy.repeats import Repeated
 
 _SAMPLE = 1000
@@ -21,11 +23,21 @@ _FACTORS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """The shape of a search: `number` rounds of `size` evaluations, each over before the next begins, and a `rest`."""
+    """The shape of a search: `number` rounds of `size` evaluations, and a `rest`.
+
+    Attributes:
+        number: How many rounds.
+        size: Evaluations of each.
+        rest: Evaluations of one that a budget cuts short.
+        name: What a round is called.
+        wait: Whether each is over before the next begins; else each evaluation waits for one of the round before.
+    """
 
     number: int
     size: int
     rest: int = 0
+    name: str = "generation"
+    wait: bool = True
 
     @property
     def evaluations(self) -> int:
@@ -65,6 +77,11 @@ class Estimate:
     def total_seconds(self, slots: int | None = None) -> float:
         """Return how long the study takes, on `slots` if they are given."""
         slots = slots or self.slots
+        if not self.rounds.wait:
+            at_once = min(slots, self.rounds.size)
+            chain = self.rounds.number + bool(self.rounds.rest)
+            busy = max(self.rounds.evaluations / at_once, chain) * self.mean_seconds
+            return busy + longest_of(self.seconds, at_once) - self.mean_seconds
         each, rest = (self._round_seconds(size, slots) for size in (self.rounds.size, self.rounds.rest))
         return self.rounds.number * each + rest
 
@@ -99,9 +116,20 @@ def rounds_of(study: Study, at_most: int | None = None) -> Rounds:
             "choose a smaller grid_size for an estimate"
         )
     inner = study.algorithm.strategy if isinstance(study.algorithm, Repeated) else study.algorithm
-    size = total // inner.generations if isinstance(inner, Genetic) else total
+    name, wait, size = "generation", True, total
+    if isinstance(inner, Genetic):
+        size = inner.generation_size * study.strategy.repeats
+    elif isinstance(inner, PopulationTraining):
+        name, wait, size = "window", inner.lag == 0, inner.population
     number, rest = divmod(min(total, at_most or total), size)
-    return Rounds(number, size, rest) if number else Rounds(1, rest)
+    return Rounds(number, size, rest, name, wait) if number else Rounds(1, rest, 0, name, wait)
+
+
+def checkpoints_at_once(study: Study, keep: Keep, slots: int) -> int:
+    """Return how many checkpoints there are at most: two of each member, or all, or the best and those being made."""
+    if keep == "all":
+        return rounds_of(study).evaluations
+    return 2 * rounds_of(study).size if study.trains_on else 1 + slots
 
 
 def longest_of(seconds: Sequence[float], draws: int) -> float:

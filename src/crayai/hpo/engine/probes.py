@@ -1,6 +1,6 @@
 """Which points the doctor runs: the default one again and again, others, and each flag changed alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,6 +29,7 @@ class Role(StrEnum):
     FLAG = "one flag changed alone"
     BOUND = "one flag changed alone, to a bound"
     BAD = "a value that cannot be"
+    WINDOW = "a second window"
 
 
 Everything = tuple[Value, ...]
@@ -47,6 +48,8 @@ class Probe:
         seed: What it has as ``CRAYAI_SEED``.
         flag: The one that differs from the probe `base`; empty: none.
         base: The number of that probe.
+        window: How often the model was trained before.
+        load: The number of the probe whose checkpoint it goes on from; None: from scratch.
     """
 
     number: int
@@ -56,6 +59,8 @@ class Probe:
     seed: int
     flag: str = ""
     base: int = 0
+    window: int = 0
+    load: int | None = None
 
 
 class Prober:
@@ -116,6 +121,29 @@ class Prober:
         for _ in range(2 if is_noisy else 0):
             self._add(Role.SEED, self._made[0].everything)
         return self._made[start:]
+
+    def second_window(self, values: Values, load: int | None, flag: str = "") -> Probe:
+        """Return a second window with `values`, of which `flag` is to be watched; all have one seed, another one."""
+        probe = Probe(
+            number=len(self._made),
+            role=Role.WINDOW,
+            everything=(),
+            values=values,
+            seed=program_seed(self._seed, 1),
+            flag=flag,
+            window=1,
+            load=load,
+        )
+        self._made.append(probe)
+        return probe
+
+    def moved(self, probe: Probe, flags: Collection[str], *, to_bound: bool = False) -> Values:
+        """Return the values of a probe with `flags` moved far within their ranges, or to a bound."""
+        everything = list(probe.everything)
+        for i, hyperparameter in enumerate(self._space.hyperparameters):
+            if hyperparameter.flag in flags:
+                everything[i] = far_value(hyperparameter, everything[i], to_bound)
+        return self._space.only_active(tuple(everything))
 
     def _add(
         self, role: Role, everything: Everything, flag: str = "", base: int = 0, values: Values | None = None

@@ -55,7 +55,7 @@ class TaskMaker:
                 "CRAYAI_ATTEMPT": str(attempt),
                 "CRAYAI_SEED": str(program_seed(study.seed or 0, asked.number)),
                 "CRAYAI_GENERATION": str(asked.suggestion.generation),
-                **(_environment(study, asked, handover) if handover else {}),
+                **(environment_of(study, asked, handover) if handover else {}),
             },
             directory=self.caller if own is None or self.source is None else own,
             output=self.directory.output(asked.number, attempt),
@@ -111,7 +111,7 @@ def render(
     return study.filled_command.render(asked.suggestion.values, facts)
 
 
-def _environment(study: Study, asked: Asked, handover: Handover) -> dict[str, str]:
+def environment_of(study: Study, asked: Asked, handover: Handover) -> dict[str, str]:
     """Return what the program finds in its environment of its checkpoints."""
     facts = {
         "CRAYAI_WINDOW": str(asked.suggestion.generation),
