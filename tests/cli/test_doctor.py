@@ -130,6 +130,62 @@ def test_report_fits_the_terminal(place) -> None:
     assert lines[start + 1].startswith(" " * 26)
 
 
+TRAIN = """
+for word in "$@"; do
+    case $word in --load=*) load=${word#*=};; --save=*) save=${word#*=};; --lr=*) lr=${word#*=};; esac
+done
+case $lr in *doctor) exit 3;; esac
+if [ -f "$load" ]; then read before old < "$load"; else before=1; fi
+FAULT
+echo "$before $lr $CRAYAI_SEED" |
+    awk -v save="$save" '{ x = $1 - $2 * $1 + $3 / 1e15; print x, $2 > save; printf "FoM: %.9g\\n", x * x }'
+"""
+
+
+def population(place, fault="", *options):
+    """Return what the doctor says of population based training."""
+    place.write("train.sh", TRAIN.replace("FAULT", fault))
+    words = ["--strategy", "pbt", "--slots", 2, "--time-limit-minutes", 1, "--param", "--lr=0.01..0.5 log default=0.1"]
+    return place.crayai("doctor", *words, *options, "--", "sh train.sh --load=@load/it --save=@save/it")
+
+
+def test_fit_to_be_trained_on(place, temporary) -> None:
+    """A program that trains on gets five lines more, an estimate in windows, and leaves no checkpoint."""
+    done = population(place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = checks_of(done.stdout)
+    assert [told[name] for name in ("saving", "loading", "training on", "changed flags", "checkpoints")] == ["ok"] * 5
+    assert "evaluations       160: 10 windows of 16\n" in done.stdout
+    assert "and checkpoints of " in done.stdout
+    assert list(temporary.iterdir()) == []
+
+
+def test_interrupted_in_a_second_window(place, temporary, bells) -> None:
+    """Ctrl-C leaves no process and no checkpoint, also where one is being trained on from."""
+    reached, gate = bells("here"), bells("wall")
+    wait = f'if [ "$CRAYAI_WINDOW" = 1 ]; then echo here > {reached}; read line < {gate}; fi'
+    place.write("train.sh", TRAIN.replace("FAULT", wait))
+    command = "sh train.sh --load=@checkpoint/it --save=@checkpoint/it"
+    with place.start("doctor", "--strategy", "pbt", "--param", "--lr=0.01..0.5 log", "--", command) as process:
+        assert reached.hear() == "here"
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+    assert place.processes() == []
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.usefixtures("temporary")
+def test_unfit_to_be_trained_on(place) -> None:
+    """A checkpoint that brings the old learning rate back is a problem, and so is one too large for its place."""
+    done = population(place, "lr=${old:-$lr}", "--checkpoint-gib", 1e-9)
+    assert done.returncode == 1
+    assert {name for name, verdict in checks_of(done.stdout).items() if verdict == "problem"} == {
+        "changed flags", "checkpoints"
+    }  # fmt: skip
+    assert "-> set --lr after loading. PyTorch: group['lr'] = …" in done.stdout
+
+
 # The estimate
 
 

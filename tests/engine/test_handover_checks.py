@@ -311,6 +311,24 @@ def test_model_is_lost(clinic):
     assert "what was learned is lost" in the(seen, "training on").seen
 
 
+def test_going_on_that_brings_nothing(clinic):
+    """A second window that is no better than one from scratch is noted: learned out, or not all loaded."""
+    space = Space([LR, MOMENTUM, Constant("--steps", 200)])
+    noise = ("fom = sum(", "fom = random.random() / 1000 + sum(")
+    check = the(clinic.examine(noise, space=space), "training on")
+    assert check.verdict is NOTE
+    assert "no better than starting anew" in check.seen
+    assert "make windows shorter" in check.remedy
+
+
+def test_fails_the_second_time(clinic):
+    """A program that can load a checkpoint only once is found."""
+    flaw = "load.exists() and load.with_name('once').mkdir()\nif load.exists():"
+    check = the(clinic.examine(("if load.exists():", flaw)), "loading")
+    assert check.verdict is PROBLEM
+    assert "again from the same checkpoint" in check.seen or "fails: exit code" in check.seen
+
+
 # Flags
 
 RESTORED = ('model["optimizer"] = {"lr": lr, "momentum": momentum}  # the flags count, after loading\n', "")
@@ -351,6 +369,28 @@ def test_flag_without_any_effect_is_reported_once(clinic):
     assert findings(seen) == GOOD
     assert "--none has none" in the(seen, "effect").seen
     assert list(seen.training.pairs) == ["--lr", "--momentum"]
+
+
+def test_flag_that_matters_at_its_bound_is_changed_to_it(clinic):
+    """A flag that makes no difference from scratch but at its bound is tried there."""
+    space = Space([*SPACE.hyperparameters, Int("--depth", 1, 9, default=3)])
+    seen = clinic.examine(("fom = ", "fom = (flags['--depth'] == '9') + "), space=space)
+    assert findings(seen) == GOOD
+    ((base, run),) = seen.training.pairs["--depth"]
+    assert (base.probe.values["--depth"], run.probe.values["--depth"]) == (3, 9)
+
+
+def test_many_flags(clinic):
+    """So many flags are changed alone, those that matter most, and the others are named."""
+    more = [Float(f"--x{i}", 0, 1, default=0.1) for i in range(13)]
+    fault = ("fom = ", "fom = sum(float(v) / 2 ** int(k[3:]) for k, v in flags.items() if k[:3] == '--x') + ")
+    space = Space([LR, *more, Constant("--steps", 20), Constant("--momentum", 0)])
+    seen = clinic.examine(fault, space=space)
+    assert list(seen.training.pairs)[:2] == ["--lr", "--x0"]
+    assert seen.training.untried == ("--x11", "--x12")
+    note, fine = [check for check in check_up(seen) if check.name == "changed flags"]
+    assert note.seen == "--x11, --x12: not tried, for others matter more"
+    assert fine.seen == "--lr, --x0, --x1, --x2 and 8 more: a new value counts after loading"
 
 
 def test_structural_flags_stay(clinic):

@@ -22,7 +22,7 @@ from crayai.hpo.engine.bench import Watcher
 from crayai.hpo.engine.checkup import check_up, estimate_from
 from crayai.hpo.engine.conduct import check_program
 from crayai.hpo.engine.doctor import examine, run_default_point
-from crayai.hpo.engine.estimate import Estimate, log_bytes, recorded_seconds, rounds_of, size, span
+from crayai.hpo.engine.estimate import Estimate, checkpoint_bytes, log_bytes, recorded_seconds, rounds_of, size, span
 from crayai.hpo.engine.failures import explain
 from crayai.hpo.engine.findings import Check, Verdict
 from crayai.hpo.engine.probes import Prober, Role
@@ -142,6 +142,7 @@ def _timed(plan: Plan, known: Estimate, *, quiet: bool) -> Estimate:
         seconds=[run.seconds or 0.0],
         output_bytes=run.printed_bytes if plan.evaluation.keep_output else 0,
         directory_bytes=run.directory_bytes,
+        checkpoint_bytes=checkpoint_bytes(plan.study, plan.evaluation, [run.saved.size.bytes]),
     )
 
 
@@ -303,11 +304,13 @@ def _rows(costs: Estimate, room: int, source: str) -> list[tuple[str, str]]:
             parts.append(f"{name} {size(number * rounds.evaluations)}")
     unknown = " and what evaluations write" if costs.directory_bytes is None else ""
     room_needed = f"about {size(costs.bytes)}{unknown}" + (f" ({', '.join(parts)})" if len(parts) > 1 else "")
+    at_a_time = costs.checkpoint_bytes
+    checkpoints = f", and checkpoints of {size(at_a_time)} at a time" if at_a_time else ""
     return [
         ("evaluations", f"{rounds.evaluations}{generations}"),
         ("time", time),
         ("node-hours", f"{costs.node_hours:.2g}"),
-        ("room", f"{room_needed}; {size(room)} are free"),
+        ("room", f"{room_needed}{checkpoints}; {size(room)} are free"),
     ]
 
 
@@ -321,4 +324,5 @@ def _facts(costs: Estimate) -> dict[str, Any]:
         "seconds": costs.total_seconds(),
         "node_hours": costs.node_hours,
         "bytes": costs.bytes,
+        "checkpoint_bytes": costs.checkpoint_bytes,
     }

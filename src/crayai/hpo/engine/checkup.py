@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import shorten
 
 from crayai.hpo.engine.bench import QUOTED_LINES, Run, lines_of
-from crayai.hpo.engine.estimate import Estimate, log_bytes, rounds_of, size, span
+from crayai.hpo.engine.estimate import Estimate, checkpoint_bytes, log_bytes, rounds_of, size, span
 from crayai.hpo.engine.examination import Examination
 from crayai.hpo.engine.findings import Check, Verdict, given, some
 from crayai.hpo.engine.fom import last_fom
@@ -73,6 +73,7 @@ def estimate_from(seen: Examination, at_most: int | None = None) -> Estimate:
         log_bytes=log_bytes(seen.default.probe.values, rounds.evaluations),
         output_bytes=statistics.fmean(run.printed_bytes for run in sound) if seen.settings.keep_output else 0.0,
         directory_bytes=statistics.fmean(run.directory_bytes for run in sound),
+        checkpoint_bytes=checkpoint_bytes(seen.study, seen.settings, [run.saved.size.bytes for run in sound]),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from crayai.hpo.engine.checkpoints import Keep
+from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.study import Study
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Asked, Completed, Launched, Suggestion, Told, Values
@@ -56,6 +57,7 @@ class Estimate:
         log_bytes: What the log will be.
         output_bytes: What an evaluation prints, where that is kept; None: not known.
         directory_bytes: What an evaluation leaves in a directory of its own; None: not known.
+        checkpoint_bytes: What checkpoints take at any time at most; None: not known.
     """
 
     rounds: Rounds
@@ -64,6 +66,7 @@ class Estimate:
     log_bytes: float
     output_bytes: float | None = None
     directory_bytes: float | None = None
+    checkpoint_bytes: float | None = None
 
     def __post_init__(self) -> None:
         if not self.seconds:
@@ -130,6 +133,12 @@ def checkpoints_at_once(study: Study, keep: Keep, slots: int) -> int:
     if keep == "all":
         return rounds_of(study).evaluations
     return 2 * rounds_of(study).size if study.trains_on else 1 + slots
+
+
+def checkpoint_bytes(study: Study, settings: EvaluationSettings, sizes: Sequence[int]) -> float | None:
+    """Return what checkpoints of such sizes take at any time at most; None: there are none."""
+    count = checkpoints_at_once(study, settings.keep, settings.capacity) if study.uses_checkpoints else 0
+    return count * max(sizes, default=0) or None
 
 
 def longest_of(seconds: Sequence[float], draws: int) -> float:

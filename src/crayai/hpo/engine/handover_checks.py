@@ -54,7 +54,7 @@ def _check_saving(seen: Examination) -> Iterator[Check]:
     if not saved.size.bytes:
         yield _missing(seen, place, bad)
         return
-    runs = [run for run in seen.runs if run.fom is not None]
+    runs = seen.sound
     empty = [run for run in runs if not run.saved.size.bytes]
     if empty:
         text = f"{len(empty)} of {len(runs)} runs ended well and saved nothing at {place}"
@@ -91,6 +91,9 @@ def _check_loading(study: Study, training: Training) -> Iterator[Check]:
     if loaded.fom is None:
         yield _failure("loading", "a second window, which loads what the first one saved, fails", loaded, study)
         return
+    if training.again.fom is None:
+        yield _failure("loading", "a second window, run again from the same checkpoint, fails", training.again, study)
+        return
     if fresh.fom is None and fresh.cause is not Cause.NOT_A_NUMBER:
         text = f"a second window with nothing to load fails: {fresh.why}; a member starts anew where all others failed"
         remedy = "let the program test whether something is at the path to load from, not which window it is"
@@ -120,9 +123,12 @@ def _ignored(study: Study, training: Training) -> Check:
 
 
 def _failure(name: str, what: str, run: Run, study: Study) -> Check:
-    remedy = (
-        "the names and shapes that are loaded must be those that were saved; is something missing in what is saved?"
-    )
+    remedy = {
+        Cause.TIME_LIMIT: "raise time_limit_minutes: loading takes time as well",
+        Cause.OUT_OF_MEMORY: "let the program free what it has loaded, or take fewer slots",
+        Cause.NOT_A_NUMBER: "the model diverges where it goes on: save and load the state of the optimizer too",
+        Cause.NO_FOM: "print the figure of merit in every window",
+    }.get(run.cause or Cause.LOST, "the names and shapes that are loaded must be those that were saved")
     if any(_NO_WRITING.search(line) for line in run.last_words) and "checkpoint" not in study.filled_command.facts:
         remedy = f"what is loaded is read-only, for other members load it too: save at @save alone, or {_ONE_PATH}"
     return Check(name, Verdict.PROBLEM, f"{what}: {run.why}", remedy, _quoted(run))
@@ -147,26 +153,31 @@ def _check_going_on(seen: Examination, training: Training) -> Iterator[Check]:
         yield Check("training on", Verdict.PROBLEM, f"a second window saves {what}: {text}", _SAVE_ALWAYS)
         return
     text += f", {_fom(fresh)} after one from scratch" if fresh.fom is not None else ""
-    if _falls_back(seen, training):
-        remedy = (
-            "the checkpoint may lack the state of the optimizer, of the schedule, or a part of the model: save and "
-            "load all that training needs"
-        )
+    remedy = (
+        "the checkpoint may lack the state of the optimizer, of the schedule, or a part of the model: save and load "
+        "all that training needs"
+    )
+    is_lost, is_gain = _lost_and_gained(seen, training)
+    if is_lost:
         yield Check("training on", Verdict.NOTE, f"what was learned is lost: {text}", remedy)
+    elif not is_gain:
+        text = f"going on is no better than starting anew, beyond chance: {text}"
+        remedy = f"if one window teaches the model all that it can learn, make windows shorter; if not, {remedy}"
+        yield Check("training on", Verdict.NOTE, text, remedy)
     else:
         yield Check("training on", Verdict.OK, text)
 
 
-def _falls_back(seen: Examination, training: Training) -> bool:
-    """Return whether a second window is worse than the first by far, and no better than one from scratch."""
+def _lost_and_gained(seen: Examination, training: Training) -> tuple[bool, bool]:
+    """Return whether a second window is far worse than the first and no better than from scratch; whether better."""
     losses = [
         seen.study.loss(run.fom) for run in (training.first, training.loaded, training.fresh) if run.fom is not None
     ]
     if len(losses) < 3:  # noqa: PLR2004 - one failed
-        return False
+        return False, True
     before, after, scratch = losses
     marked = max(2 * seen.noise, _MARKED * seen.spread)
-    return after - before > marked and after > scratch - marked
+    return after - before > marked and after > scratch - marked, after < scratch - seen.noise
 
 
 # Flags
@@ -218,7 +229,7 @@ def _restored(flag: str, training: Training, pairs: Sequence[tuple[Run, Run]]) -
     base, run = pairs[0]
     text = (
         f"the checkpoint brings the old value of {flag} back: after loading {_fom(run)} both with {given(base, flag)} "
-        f"and with {given(run, flag)}, though it makes a difference from scratch"
+        f"and with {given(run, flag)}{' and at its bound' if len(pairs) > 1 else ''}, though from scratch it matters"
     )
     verdict = Verdict.PROBLEM
     if not all(training.are_alike(a, b) for a, b in pairs):

@@ -34,7 +34,7 @@ def _check_room(seen: Examination) -> Iterator[Check]:
     largest = Size(max(s.bytes for s in sizes), max(s.files for s in sizes))
     count = checkpoints_at_once(seen.study, seen.settings.keep, seen.settings.capacity)
     needed = Size(count * largest.bytes, count * largest.files)
-    files = f"{largest.files} files" if largest.files > 1 else "one file"
+    files = f"{largest.files} files and directories" if largest.files > 1 else "one file"
     text = f"{size(largest.bytes)} in {files}; {count} at a time take {size(needed.bytes)}"
     fine = True
     for is_short, what, remedy in (

@@ -63,22 +63,26 @@ class _Trial:
 
     def one_by_one(self) -> Training:
         """Change each flag alone that matters from scratch; look a second time at those that make no difference."""
-        flags = self._flags()
+        flags = self._flags(Role.FLAG)
+        at_bound = [flag for flag in self._flags(Role.BOUND) if flag not in flags]
         pairs = self._run(flags[:_ALONE])
+        pairs |= self._run(at_bound[: _ALONE - len(pairs)], to_bound=True)
         silent = [flag for flag, (a, b) in pairs.items() if not self._training.differ(a, b)]
-        closer = self._run([flag for flag in silent if self._has_bound(flag)], to_bound=True)
+        closer = self._run([flag for flag in silent if flag in flags and self._has_bound(flag)], to_bound=True)
         return replace(
             self._training,
             pairs={flag: [pair, *([closer[flag]] if flag in closer else [])] for flag, pair in pairs.items()},
-            untried=tuple(flags[_ALONE:]),
+            untried=tuple(flag for flag in (*flags, *at_bound) if flag not in pairs),
         )
 
-    def _flags(self) -> list[str]:
-        """Return the flags that change the figure of merit from scratch, beyond chance; the greatest effect first."""
+    def _flags(self, role: Role) -> list[str]:
+        """Return the flags whose change mattered from scratch, beyond chance; the greatest effect first."""
         effects = {
             run.probe.flag: abs(run.fom - base.fom)
-            for run, base in ((run, self._seen.runs[run.probe.base]) for run in self._seen.of(Role.FLAG))
-            if run.fom is not None is not base.fom and self._can_go_on(base.probe, run.probe.flag)
+            for run, base in ((run, self._seen.runs[run.probe.base]) for run in self._seen.of(role))
+            if run.fom is not None is not base.fom
+            and base.probe == self._base(run.probe.flag)
+            and self._can_go_on(base.probe, run.probe.flag)
         }
         clear = [flag for flag, effect in effects.items() if effect > _CLEARLY * self._training.chance]
         return sorted(clear, key=lambda flag: -effects[flag])
