@@ -341,7 +341,7 @@ def test_old_learning_rate_comes_back(clinic):
     assert findings(seen) == {**GOOD, "changed flags": PROBLEM}
     check = the(seen, "changed flags")
     assert "brings the old value of --lr back" in check.seen
-    assert "--lr=0.05 and with --lr=0.0056234133" in check.seen
+    assert "--lr=0.05 as with --lr=0.0056234133 and at its bound" in check.seen
     assert check.remedy.startswith("set --lr after loading. PyTorch: group['lr'] = … ")
     assert "optimizer.learning_rate" in check.remedy
     assert len(seen.training.pairs["--lr"]) == 2
@@ -356,7 +356,7 @@ def test_all_old_values_come_back(clinic):
 def test_quick_changes_all_flags_at_once(clinic):
     """Quickly, flags are changed together in one run; where that makes no difference, from scratch as well."""
     good, bad = clinic.examine(quick=True), clinic.examine(RESTORED, quick=True)
-    assert the(good, "changed flags").seen == "--lr, --momentum: count after loading, changed together"
+    assert the(good, "changed flags").seen.startswith("of --lr, --momentum, changed at once, one at least")
     assert the(bad, "changed flags").verdict is PROBLEM
     assert "of --lr, --momentum back" in the(bad, "changed flags").seen
     assert (len(good.training.together), len(bad.training.together)) == (1, 2)
@@ -428,7 +428,8 @@ def test_conditional_flag_is_changed_where_it_is_active(clinic):
     assert "--lr" in the(seen, "changed flags").seen
 
 
-UNSEEDED = ('random.seed(int(os.environ["CRAYAI_SEED"]))', "random.seed()")
+UNSEEDED = ('os.environ["CRAYAI_SEED"]', 'os.environ["CRAYAI_EVALUATION"]')
+"""Chance that the seed does not decide, but the same in each test."""
 
 
 def test_chance_that_is_small_does_not_hide_the_fault(clinic):

@@ -37,6 +37,7 @@ class Training:
         again: The same again, with the same seed.
         fresh: The same with nothing to load.
         is_fine: Whether different points have different figures of merit.
+        repeats: The same as `again`, where that was no exact repetition: chance takes more than two runs to be known.
         first_chance: How much the figure of merit of the first window varies with the same seed.
         pairs: For each flag that was changed alone, runs with the one value and the other, all from one checkpoint.
         untried: Flags that were not, for there were too many.
@@ -49,6 +50,7 @@ class Training:
     again: Run
     fresh: Run
     is_fine: bool = True
+    repeats: tuple[Run, ...] = ()
     first_chance: float = 0.0
     pairs: Mapping[str, Sequence[tuple[Run, Run]]] = field(default_factory=dict)
     untried: tuple[str, ...] = ()
@@ -57,10 +59,9 @@ class Training:
 
     @property
     def chance(self) -> float:
-        """How much figures of merit vary with the same seed; the greater of two, for each may be small by luck."""
-        known = self.loaded.fom is not None is not self.again.fom
-        second = abs((self.loaded.fom or 0.0) - (self.again.fom or 0.0)) if known else 0.0
-        return max(self.first_chance, second)
+        """How much figures of merit vary with the same seed; in the window where it is more, for it may be luck."""
+        foms = [run.fom for run in (self.loaded, self.again, *self.repeats) if run.fom is not None]
+        return max(self.first_chance, max(foms, default=0.0) - min(foms, default=0.0))
 
     def differ(self, a: Run, b: Run) -> bool:
         """Return whether two figures of merit differ by more than chance; a failure differs from any."""

@@ -228,8 +228,8 @@ def _restored(flag: str, training: Training, pairs: Sequence[tuple[Run, Run]]) -
     """Say that a changed flag makes no difference after loading, though it does from scratch."""
     base, run = pairs[0]
     text = (
-        f"the checkpoint brings the old value of {flag} back: after loading {_fom(run)} both with {given(base, flag)} "
-        f"and with {given(run, flag)}{' and at its bound' if len(pairs) > 1 else ''}, though from scratch it matters"
+        f"the checkpoint brings the old value of {flag} back: after loading {_fom(run)} with {given(base, flag)} as "
+        f"with {given(run, flag)}{' and at its bound' if len(pairs) > 1 else ''}, though from scratch it matters"
     )
     verdict = Verdict.PROBLEM
     if not all(training.are_alike(a, b) for a, b in pairs):
@@ -252,7 +252,8 @@ def _changed_together(training: Training) -> Check:
     if run.fom is None and run.cause is not Cause.NOT_A_NUMBER:
         return _unfit("the one that does it", f"{some(flags)}, changed together after loading, make it fail", run)
     if not scratch:
-        return Check("changed flags", Verdict.OK, f"{some(flags)}: count after loading, changed together")
+        text = f"of {some(flags)}, changed at once, one at least counts after loading; which, is seen without --quick"
+        return Check("changed flags", Verdict.OK, text)
     if training.differ(scratch[0], training.fresh):
         text = f"the checkpoint brings the old values of {some(flags)} back: changed together they make no difference"
         return Check("changed flags", Verdict.PROBLEM, text, _remedy("set them"))

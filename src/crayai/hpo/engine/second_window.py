@@ -33,6 +33,9 @@ def train_on(bench: Bench, prober: Prober, seen: Examination, *, quick: bool) ->
         (abs(run.fom - first.fom) for run in seen.of(Role.AGAIN) if run.fom is not None is not first.fom), default=0
     )
     training = Training(first=first, loaded=loaded, again=again, fresh=fresh, is_fine=seen.is_fine, first_chance=chance)
+    if training.chance:
+        repeats = bench.run([prober.second_window(values, 0) for _ in range(2)], first.seconds)
+        training = replace(training, repeats=tuple(repeats))
     if loaded.fom is not None and not training.is_ignored and not training.is_idle:
         trial = _Trial(bench, prober, seen, training)
         training = trial.together() if quick else trial.one_by_one()
