@@ -57,6 +57,10 @@ class TestFakeLauncher(LauncherConformance):
         """Let it die."""
         launcher.die()
 
+    def has_started(self, task):  # noqa: ARG002 - at once
+        """Return whether a task runs."""
+        return True
+
     def prints(self, text):
         """Return a command of `end_of`."""
         return ("print", text)

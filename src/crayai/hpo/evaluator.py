@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from crayai.hpo.engine.checkpoints import Keep
+from crayai.hpo.engine.clusters import MANAGERS, Cluster, Mode, manager_here
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
@@ -12,9 +14,9 @@ from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.strategy.base import check_at_least
 
 _LAUNCHERS = ("local", "wlm", "urika")
-_WORKLOAD_MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub"}
 
 
+@dataclass(eq=False, repr=False)
 class Evaluator:
     """The command, and where and how it runs.
 
@@ -29,8 +31,12 @@ class Evaluator:
         launcher: ``local``, ``wlm``, ``urika``; None: ``wlm`` under a workload manager if `nodes` > 1, else ``local``.
         workload_manager: ``slurm``, ``pbs``, ``moab``, ``torque``, ``local``; None: found out.
         alloc_args: Extra arguments of the allocation command.
-        alloc_jobid: An allocation to use; 0 or None: make one.
+        alloc_jobid: An allocation to use; 0 or None: the one that the script runs in, or one that is made.
         launch_args: Extra arguments of the launch command.
+        mode: Under a workload manager: ``steps`` in an allocation that is held, or ``jobs``, one for each evaluation.
+        evals_per_node: How many evaluations share a node.
+        max_allocations: How many allocations may be made one after another, when one ends before the search.
+        poll_seconds: How often a workload manager is asked about jobs, at most.
         urika_args: Extra arguments of ``run_training``.
         checkpoint: The directory of checkpoints; not empty: a genetic search trains on from them. The command needs
             ``@checkpoint``, or ``@load`` and ``@save``.
@@ -47,53 +53,36 @@ class Evaluator:
         grace_seconds: How long after SIGTERM or SIGUSR1 the search must have ended.
     """
 
-    def __init__(  # noqa: PLR0913 - the historic arguments
-        self,
-        cmd: str,
-        *,
-        run_path: str | Path = "run",
-        src_path: str | Path | None = None,
-        fom: str = "FoM: ",
-        nodes: int = 1,
-        nodes_per_eval: int = 1,
-        num_parallel_evals: int | None = None,
-        launcher: str | None = None,
-        workload_manager: str | None = None,
-        alloc_args: str = "",
-        alloc_jobid: int | None = None,
-        launch_args: str = "",
-        urika_args: str = "",
-        checkpoint: str = "",
-        verbose: bool = False,
-        goal: Goal = "minimize",
-        time_limit_minutes: float | None = None,
-        gpus: Sequence[str | int] | None = None,
-        cores_per_eval: int | None = None,
-        keep_output: bool = False,
-        failures: Mapping[str, str] | None = None,
-        keep: Keep = "best",
-        checkpoint_gib: float | None = None,
-        checkpoint_files: int | None = None,
-        grace_seconds: float = GRACE_SECONDS,
-    ) -> None:
-        self.cmd = cmd
-        self.run_path, self.src_path = Path(run_path), src_path
-        self.fom = fom
-        self.nodes, self.nodes_per_eval = nodes, nodes_per_eval
-        self.num_parallel_evals = num_parallel_evals
-        self.launcher, self.workload_manager = launcher, workload_manager
-        self.alloc_args, self.alloc_jobid = alloc_args, alloc_jobid
-        self.launch_args = launch_args
-        self.urika_args = urika_args
-        self.checkpoint = checkpoint
-        self.verbose = verbose
-        self.goal: Goal = goal
-        self.time_limit_minutes = time_limit_minutes
-        self.gpus, self.cores_per_eval = gpus, cores_per_eval
-        self.keep_output = keep_output
-        self.failures, self.grace_seconds = failures, grace_seconds
-        self.keep: Keep = keep
-        self.checkpoint_gib, self.checkpoint_files = checkpoint_gib, checkpoint_files
+    cmd: str
+    _: KW_ONLY
+    run_path: str | Path = "run"
+    src_path: str | Path | None = None
+    fom: str = "FoM: "
+    nodes: int = 1
+    nodes_per_eval: int = 1
+    num_parallel_evals: int | None = None
+    launcher: str | None = None
+    workload_manager: str | None = None
+    alloc_args: str = ""
+    alloc_jobid: int | None = None
+    launch_args: str = ""
+    mode: Mode = "steps"
+    evals_per_node: int = 1
+    max_allocations: int = 1
+    poll_seconds: float = 5.0
+    urika_args: str = ""
+    checkpoint: str = ""
+    verbose: bool = False
+    goal: Goal = "minimize"
+    time_limit_minutes: float | None = None
+    gpus: Sequence[str | int] | None = None
+    cores_per_eval: int | None = None
+    keep_output: bool = False
+    failures: Mapping[str, str] | None = None
+    keep: Keep = "best"
+    checkpoint_gib: float | None = None
+    checkpoint_files: int | None = None
+    grace_seconds: float = GRACE_SECONDS
 
     def settings(self) -> EvaluationSettings:
         """Return how evaluations are run, after a check that they can be.
@@ -103,8 +92,10 @@ class Evaluator:
             SettingsError: An argument that cannot be.
         """
         self._check()
+        cluster = self._cluster() if self._wants_workload_manager() else None
         return EvaluationSettings(
-            slots=self.num_parallel_evals,
+            slots=self.num_parallel_evals if cluster is None or self.mode == "jobs" else None,
+            cluster=cluster,
             source=Path(self.src_path).absolute() if self.src_path else None,
             time_limit_minutes=self.time_limit_minutes,
             gpus=None if self.gpus is None else [str(gpu) for gpu in self.gpus],
@@ -123,32 +114,38 @@ class Evaluator:
         check_at_least(1, num_parallel_evals=self.num_parallel_evals)
         if self.launcher not in (None, *_LAUNCHERS):
             raise SettingsError(f"launcher must be one of {', '.join(_LAUNCHERS)}, got {self.launcher!r}")
-        if self.workload_manager not in (None, "local", *_WORKLOAD_MANAGERS):
-            known = ", ".join(["local", *_WORKLOAD_MANAGERS])
+        if self.workload_manager not in (None, "local", *MANAGERS):
+            known = ", ".join(["local", *MANAGERS])
             raise SettingsError(f"workload_manager must be one of {known}, got {self.workload_manager!r}")
         if self.nodes < self.nodes_per_eval:
             got = f"nodes={self.nodes} nodes_per_eval={self.nodes_per_eval}"
             raise SettingsError(f"nodes_per_eval must be between 1 and nodes, got {got}")
         if self.launcher == "urika" and shutil.which("run_training") is None:
             raise LaunchError("launcher='urika' needs the command run_training, which is not on PATH here")
-        if self.launcher == "urika" or self._wants_workload_manager():
-            self._refuse_workload_manager()
+        if self.launcher == "urika":
+            raise LaunchError("launcher='urika' is not part of this version; use launcher='wlm' or 'local'")
 
     def _wants_workload_manager(self) -> bool:
         if self.launcher is not None:
             return self.launcher == "wlm"
         return self.nodes > 1 and self.workload_manager != "local"
 
-    def _refuse_workload_manager(self) -> None:
+    def _cluster(self) -> Cluster:
+        """Return how evaluations run under the workload manager, which is there.
+
+        Raises:
+            LaunchError: There is none.
+        """
         wanted = f"launcher={self.launcher!r}" if self.launcher else f"nodes={self.nodes}"
-        commands = (
-            [_WORKLOAD_MANAGERS[self.workload_manager]]
-            if self.workload_manager in _WORKLOAD_MANAGERS
-            else sorted(set(_WORKLOAD_MANAGERS.values()))
+        return Cluster(
+            manager=manager_here(self.workload_manager, wanted),
+            mode=self.mode,
+            nodes=self.nodes,
+            nodes_per_eval=self.nodes_per_eval,
+            evals_per_node=self.evals_per_node,
+            alloc_args=self.alloc_args,
+            alloc_jobid=self.alloc_jobid,
+            launch_args=self.launch_args,
+            max_allocations=self.max_allocations,
+            poll_seconds=self.poll_seconds,
         )
-        if not any(map(shutil.which, commands)):
-            raise LaunchError(
-                f"{wanted} needs a workload manager (Slurm, PBS Pro, Moab/TORQUE), and there is none here: "
-                f"{', '.join(commands)} not found on PATH. To run on this machine, use launcher='local' and nodes=1"
-            )
-        raise LaunchError(f"{wanted}: this version runs evaluations on this machine only; use launcher='local'")

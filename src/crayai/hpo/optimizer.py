@@ -84,7 +84,7 @@ class Optimizer:
             goal=self.evaluator.goal,
         )
         check_program(study, settings.source)  # before an earlier study is moved aside
-        directory, moved_to = choose_directory(self.evaluator.run_path, study, resume=resume)
+        directory, moved_to = choose_directory(Path(self.evaluator.run_path), study, resume=resume)
         verbose = Verbose(directory, settings, output=self.evaluator.verbose, lines=self.verbose, moved_to=moved_to)
         conducted = conduct(study, directory, settings, [verbose, *self._observers(study)], budget=budget)
         self._search, self._checkpoints = conducted.search, conducted.checkpoints

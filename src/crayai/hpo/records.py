@@ -52,6 +52,8 @@ class Cause(StrEnum):
     NOT_A_NUMBER = "not a number"
     NOT_STARTED = "could not start"
     LOST = "lost"
+    NODE_FAILURE = "node failure"
+    PREEMPTED = "preempted"
     CANCELLED = "cancelled"
     REPORTED = "reported as failed"
 

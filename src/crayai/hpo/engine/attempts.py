@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from crayai.hpo.engine.failures import explain
 from crayai.hpo.launch.base import Task
-from crayai.hpo.records import Asked, Failed
+from crayai.hpo.records import Asked, AttemptFailed, Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,18 @@ class Failure:
     failed: Failed
     seconds: float | None
     location: str
+
+    @property
+    def event(self) -> AttemptFailed:
+        """What is recorded of it if the evaluation is tried again."""
+        attempt = self.attempt
+        return AttemptFailed(attempt.asked.number, attempt.attempt, self.failed, self.seconds, self.location)
+
+
+def verdict_on(reason: str, failure: Failure, line: str) -> str:
+    """Return, for people, why a study was stopped: the reason, and a failure of the command `line`."""
+    why = explain(failure.failed, failure.attempt.task, line)
+    return (
+        f"{reason}, so the study was stopped; nothing is lost, and the same command goes on when the program is "
+        f"mended. Evaluation {failure.attempt.asked.number}: {why}"
+    )

@@ -97,7 +97,7 @@ class Account:
         """
         if self._is_unlimited or not self._search.ended:
             return self.reason_to_end()
-        now, usual, launched = self._clock(), self._search.seconds / self._search.ended, len(self._waiting) + 1
+        now, usual, launched = self._clock(), self._search.usual_seconds, len(self._waiting) + 1
         starts = sorted(self._starts.values())
         start = now if len(starts) < self._slots else max(now, starts[min(launched, len(starts)) - 1] + usual)
         return self._exhausted(start + usual, sum(max(now - start, usual) for start in starts) + launched * usual)

@@ -10,6 +10,7 @@ from typing import get_args
 
 from crayai.hpo.engine.budget import Account, Budget
 from crayai.hpo.engine.checkpoints import Checkpoints, Keep
+from crayai.hpo.engine.clusters import Cluster, cluster_launcher
 from crayai.hpo.engine.interrupts import GRACE_SECONDS, Interrupts
 from crayai.hpo.engine.loop import Loop
 from crayai.hpo.engine.observer import Observer
@@ -20,6 +21,7 @@ from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
+from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.strategy.base import check_above, check_at_least
@@ -31,6 +33,7 @@ class EvaluationSettings:
 
     Attributes:
         slots: How many at once; None: as many as this process may use cores.
+        cluster: The workload manager under which they run; None: this machine.
         source: The directory whose entries each evaluation finds in a directory of its own.
         time_limit_minutes: Of one evaluation; None: none.
         gpus: The GPUs for the slots to share; None: all that are visible; empty: left alone.
@@ -48,6 +51,7 @@ class EvaluationSettings:
     """
 
     slots: int | None = None
+    cluster: Cluster | None = None
     source: Path | None = None
     time_limit_minutes: float | None = None
     gpus: Sequence[str] | None = None
@@ -70,6 +74,8 @@ class EvaluationSettings:
         policies_of(self.failures)
         if self.source is not None and not self.source.is_dir():
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
+        if self.cluster is not None:
+            return
         cores = len(os.sched_getaffinity(0))
         if self.capacity * (self.cores_per_eval or 0) > cores:
             raise SettingsError(
@@ -80,7 +86,12 @@ class EvaluationSettings:
     @property
     def capacity(self) -> int:
         """How many evaluations run at once."""
-        return self.slots or len(os.sched_getaffinity(0))
+        return self.slots or (self.cluster.slots if self.cluster else len(os.sched_getaffinity(0)))
+
+    @property
+    def nodes_per_evaluation(self) -> float:
+        """How many nodes an evaluation has, or which part of one."""
+        return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +138,7 @@ def conduct(
                     f"the file system of {opened.directory.root} has no locks that all machines see: the files "
                     f"{opened.directory.lock.name}.N keep a second driver away; leave them there"
                 )
-        gpus = visible_gpus() if settings.gpus is None else settings.gpus
-        launcher = LocalLauncher(opened.directory.root, settings.capacity, gpus, settings.cores_per_eval)
-        launcher.start()
+        launcher = _launcher(opened, settings)
         loop = _loop(opened, settings, launcher, observers, budget or Budget(), checkpoints)
         stopped = "the driver died"
         try:
@@ -140,12 +149,23 @@ def conduct(
             stopped = str(error).splitlines()[0]
             raise
         finally:
-            launcher.close()
+            if not loop.has_left:
+                launcher.close()
             for observer in observers:
                 observer.end(opened.search)
             with suppress(StoreError):
                 opened.log.record_settings({"stopped": stopped})
         return Conducted(opened.search, loop.end_reason, loop.interrupts.signal, checkpoints.root)
+
+
+def _launcher(opened: OpenStudy, settings: EvaluationSettings) -> Launcher:
+    root = opened.directory.root
+    if settings.cluster is not None:
+        return cluster_launcher(settings.cluster, root, opened.study_id, settings.capacity)
+    gpus = visible_gpus() if settings.gpus is None else settings.gpus
+    launcher = LocalLauncher(root, settings.capacity, gpus, settings.cores_per_eval)
+    launcher.start()
+    return launcher
 
 
 def _checkpoints(opened: OpenStudy, settings: EvaluationSettings) -> Checkpoints:
@@ -162,7 +182,7 @@ def _checkpoints(opened: OpenStudy, settings: EvaluationSettings) -> Checkpoints
 def _loop(
     opened: OpenStudy,
     settings: EvaluationSettings,
-    launcher: LocalLauncher,
+    launcher: Launcher,
     observers: Sequence[Observer],
     budget: Budget,
     checkpoints: Checkpoints,
@@ -177,14 +197,17 @@ def _loop(
         source=settings.source,
         time_limit_seconds=None if limit is None else 60 * limit,
     )
-    slots = settings.capacity
     return Loop(
         search=opened.search,
         launcher=launcher,
         tasks=tasks,
         outputs=Outputs(opened.directory, opened.search, keep_all=settings.keep_output),
         account=Account(
-            budget, opened.search, worked_seconds=opened.worked_seconds, slots=slots, nodes_per_evaluation=1 / slots
+            budget,
+            opened.search,
+            worked_seconds=opened.worked_seconds,
+            slots=settings.capacity,
+            nodes_per_evaluation=settings.nodes_per_evaluation,
         ),
         policies=policies_of(settings.failures),
         observers=observers,

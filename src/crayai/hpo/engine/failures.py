@@ -6,7 +6,7 @@ import signal
 
 from crayai.hpo.engine.fom import last_fom, tail
 from crayai.hpo.engine.study import Study
-from crayai.hpo.launch.base import Exited, Gone, Limit, NotStarted, Task
+from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, NotStarted, Task
 from crayai.hpo.records import Cause, Completed, Failed, Outcome
 
 _MEMORY = re.compile(
@@ -19,6 +19,11 @@ _SHORTAGE = re.compile(
     re.IGNORECASE,
 )
 _KILLED = 128 + signal.SIGKILL
+_CAUSES = {
+    Loss.NODE_FAILURE: Cause.NODE_FAILURE,
+    Loss.PREEMPTED: Cause.PREEMPTED,
+    Loss.CANCELLED: Cause.CANCELLED,
+}
 _LINES = 15
 
 
@@ -32,8 +37,8 @@ def _failure(status: Exited | NotStarted | Gone, task: Task) -> Failed | None:
     match status:
         case NotStarted(reason):
             return Failed(Cause.NOT_STARTED, reason)
-        case Gone(reason):
-            return Failed(Cause.LOST, reason)
+        case Gone(reason, _, loss):
+            return Failed(_CAUSES.get(loss, Cause.LOST), reason)
         case Exited(_, Limit.TIME):
             return Failed(Cause.TIME_LIMIT, f"ended after {task.time_limit_seconds or 0:g} s")
         case Exited(code, limit) if code or limit:

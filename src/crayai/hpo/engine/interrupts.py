@@ -64,6 +64,11 @@ class Interrupts:
         return max(0.0, self._deadline - self._clock()) if self.count < 2 else float("inf")  # noqa: PLR2004 - they end
 
     @property
+    def is_machine(self) -> bool:
+        """Whether it was no person that asked, but a batch system or another program."""
+        return self.signal not in (0, signal.SIGINT)
+
+    @property
     def remark(self) -> str:
         """What the user is told about the end of running evaluations."""
         left = self.seconds_left

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
-from crayai.hpo.engine.attempts import Failure, Running
+from crayai.hpo.engine.attempts import Failure, Running, verdict_on
 from crayai.hpo.engine.budget import Account
 from crayai.hpo.engine.checkpoints import CONTROL
-from crayai.hpo.engine.failures import error_of, explain, is_shortage
+from crayai.hpo.engine.failures import error_of, is_shortage
 from crayai.hpo.engine.interrupts import Interrupts
 from crayai.hpo.engine.observer import Observer
 from crayai.hpo.engine.outputs import Outputs, remove
@@ -27,7 +27,7 @@ from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.throttle import Throttle
 from crayai.hpo.errors import StudyFailed
 from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Withdrawn
-from crayai.hpo.records import Asked, AttemptFailed, Cause, Completed, Event, Failed, Launched
+from crayai.hpo.records import Asked, Cause, Completed, Event, Failed, Launched
 
 _WAIT_SECONDS = 60.0
 _GROUP_SECONDS = 0.005
@@ -53,6 +53,7 @@ class Loop:
 
     Attributes:
         end_reason: Why the search was left before its end; empty: it is over, or a signal asked for it.
+        has_left: Whether what runs was left to the next driver.
     """
 
     search: Search
@@ -67,6 +68,7 @@ class Loop:
     clock: Callable[[], float] = time.monotonic
     running: dict[str, Running] = field(default_factory=dict, init=False)
     end_reason: str = field(default="", init=False)
+    has_left: bool = field(default=False, init=False)
     _queue: Queue = field(init=False)
     _suspicion: Suspicion[Failure] = field(default_factory=Suspicion, init=False)
     _throttle: Throttle = field(default_factory=Throttle, init=False)
@@ -101,7 +103,7 @@ class Loop:
         """Take turns as long as there is something to do."""
         self._begin()
         self._ask()
-        while self.running or self._has_work:
+        while (self.running or self._has_work) and not self.has_left:
             ended = self._collect()
             self._launch()
             for attempt, status in ended:
@@ -239,7 +241,7 @@ class Loop:
         if tried < policy.retries:
             self._note(failure if policy.elsewhere else replace(failure, location=""))
             self._over.append(attempt.task.tag)
-            pause = policy.pause_seconds * 2**tried
+            pause = policy.pause_after(tried)
             self._queue.pause(attempt.asked, self.clock() + pause)
             self._notice(f"evaluation {number} failed ({cause}: {failure.failed.detail}); next attempt in {pause:g} s")
             return True
@@ -251,11 +253,8 @@ class Loop:
 
     def _note(self, failure: Failure) -> None:
         """Record an attempt that failed and is to be made again."""
-        attempt = failure.attempt
-        number, count = attempt.asked.number, attempt.attempt
-        event = AttemptFailed(number, count, failure.failed, failure.seconds, failure.location)
-        self.search.append(event)
-        self._announce(event)
+        self.search.append(failure.event)
+        self._announce(failure.event)
 
     def _suspect(self, failure: Failure) -> None:
         """Tell a failure, or hold it back while the set-up may be at fault.
@@ -315,12 +314,7 @@ class Loop:
         self._commit()
         held = self._suspicion.held
         self.launcher.forget([failure.attempt.task.tag for failure in held])
-        asked, task = held[0].attempt.asked, held[0].attempt.task
-        why = explain(held[0].failed, task, self.tasks.line(asked))
-        raise StudyFailed(
-            f"{reason}, so the study was stopped; nothing is lost, and the same command goes on when the program is "
-            f"mended. Evaluation {asked.number}: {why}"
-        )
+        raise StudyFailed(verdict_on(reason, held[0], self.tasks.line(held[0].attempt.asked)))
 
     def _stop_for(self, reason: str) -> NoReturn:
         """End the study for a reason that is no failure of the program.
@@ -367,7 +361,8 @@ class Loop:
         """Launch waiting evaluations, as far as there are slots, and the budget allows."""
         prepared: list[Running] = []
         while self._can_launch:
-            self.end_reason = self.account.reason_not_to_launch()
+            of_launcher = self.launcher.reason_not_to_launch(self.search.usual_seconds)
+            self.end_reason = self.account.reason_not_to_launch() or of_launcher
             if not self.end_reason:
                 prepared.append(self._prepare(self._queue.pop()))
         if prepared:
@@ -402,6 +397,10 @@ class Loop:
             self.interrupts.count = max(2, self.interrupts.count)
         asked = self.interrupts.count  # one more may come at any point below
         if asked == self._stops_obeyed:
+            return
+        if self.interrupts.is_machine and self.launcher.leave():
+            self.has_left = True
+            self._notice(f"stopping: {len(self.running)} jobs go on, and the next driver takes them over")
             return
         if asked > 1:
             self._notice(f"{self.end_reason and self.end_reason + '; '}ending {len(self.running)} running evaluations")

@@ -9,6 +9,7 @@ from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Cause
 
 _PAUSE_SECONDS = 5.0
+_MOST_PAUSE_SECONDS = 600.0
 _TEXT = re.compile(
     r"(?:retry (?P<retries>\d+)(?: after (?P<pause>\d+(?:\.\d+)?) ?s)?(?P<elsewhere> elsewhere)?(?:,? then )?)?"
     r"(?P<last>rank last|stop)?"
@@ -31,6 +32,10 @@ class Policy:
     elsewhere: bool = False
     stops: bool = False
 
+    def pause_after(self, tried: int) -> float:
+        """Return for how many seconds to wait after so many retries."""
+        return min(_MOST_PAUSE_SECONDS, self.pause_seconds * float(2**tried))
+
     def __str__(self) -> str:
         """Return what `parse_policy` reads."""
         last = "stop" if self.stops else "rank last"
@@ -49,6 +54,8 @@ POLICIES: Mapping[Cause, Policy] = {
     Cause.NOT_A_NUMBER: Policy(),
     Cause.NOT_STARTED: Policy(retries=3, stops=True),
     Cause.LOST: Policy(retries=2, elsewhere=True),
+    Cause.NODE_FAILURE: Policy(retries=3, elsewhere=True),
+    Cause.PREEMPTED: Policy(retries=100),
     Cause.CANCELLED: Policy(),
 }
 """What follows by default; a program that fails by itself would fail again, a machine that fails may not."""

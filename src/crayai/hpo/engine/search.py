@@ -68,6 +68,11 @@ class Search:
             self._take_in(event)
 
     @property
+    def usual_seconds(self) -> float:
+        """How long an attempt took on average; 0: none has ended."""
+        return self.seconds / max(1, self.ended)
+
+    @property
     def is_done(self) -> bool:
         """Whether all evaluations are over."""
         return self.study.algorithm.is_done(self._state)

@@ -81,12 +81,28 @@ class NotStarted:
     reason: str
 
 
+class Loss(StrEnum):
+    """By what a job was lost."""
+
+    UNKNOWN = "unknown"
+    NODE_FAILURE = "node failure"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+
+
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The job is dead for certain, and its end is not known; `location` is where it ran, if that is known."""
+    """The job is dead for certain, and the program had no end of its own.
+
+    Attributes:
+        reason: What is known, for people.
+        location: Where it ran; empty: not known.
+        loss: By what it was lost.
+    """
 
     reason: str
     location: str = field(default="", compare=False)
+    loss: Loss = Loss.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +146,17 @@ class Launcher(Protocol):
     def forget(self, tags: Collection[str]) -> None:
         """Take note that the ends of these jobs are on record."""
 
+    def reason_not_to_launch(self, usual_seconds: float) -> str:
+        """Return why no task that takes so long can end any more where tasks run; empty: one can."""
+
     def withdraw(self) -> None:
         """Take back what has not started; `poll` tells."""
 
     def cancel(self, tags: Collection[str]) -> None:
         """End these jobs, and all that they started; `poll` tells when they are over."""
+
+    def leave(self) -> bool:
+        """Let a later driver go on with what was submitted; return whether it will all go on without a driver."""
 
     def close(self) -> None:
         """End whatever is left, and release what is held."""

@@ -118,6 +118,10 @@ class LocalLauncher:
             else:
                 self._confirmed.append(tag)
 
+    def reason_not_to_launch(self, usual_seconds: float) -> str:  # noqa: ARG002 - it ends when it likes
+        """Return nothing: this machine is there."""
+        return ""
+
     def withdraw(self) -> None:
         """Take back what waits for a slot."""
         self._send("withdraw")
@@ -128,6 +132,10 @@ class LocalLauncher:
         for tag in self._adopted.keys() & set(tags):
             Path(self._adopted[tag].output + _CANCELLED).touch()
             _kill_tagged(tag)
+
+    def leave(self) -> bool:
+        """Return that processes of this machine do not go on: nobody should find them there later."""
+        return False
 
     def close(self) -> None:
         """End the keeper, and with it whatever runs under it."""

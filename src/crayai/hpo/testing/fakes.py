@@ -58,6 +58,9 @@ class FakeMachine:
         started: The tags of the tasks that began to run, in order.
         most_running: How many ran at once at most.
         notices: What its launcher is to tell the user.
+        seconds_left: How long tasks can run there.
+        closing: Why it is not longer.
+        is_batch: Whether what it was given goes on without a driver.
     """
 
     def __init__(self, program: Program, slots: int = 1, random: Random | None = None) -> None:
@@ -68,6 +71,9 @@ class FakeMachine:
         self.started: list[str] = []
         self.most_running = 0
         self.notices: list[str] = []
+        self.seconds_left = float("inf")
+        self.closing = "the machine goes away"
+        self.is_batch = False
         self.queue: list[Task] = []
         self.running: dict[str, _Job] = {}
         self.ends: dict[str, JobStatus] = {}
@@ -172,6 +178,14 @@ class FakeLauncher:
         """Forget these ends."""
         for tag in tags:
             self.machine.ends.pop(tag, None)
+
+    def reason_not_to_launch(self, usual_seconds: float) -> str:
+        """Return what the machine says."""
+        return self.machine.closing if usual_seconds > self.machine.seconds_left else ""
+
+    def leave(self) -> bool:
+        """Return whether the machine is one of a batch system."""
+        return self.machine.is_batch
 
     def withdraw(self) -> None:
         """Take back what waits for a slot."""

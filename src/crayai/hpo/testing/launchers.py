@@ -82,6 +82,15 @@ class LauncherConformance:
         """Do to `launcher` what the death of its driver does; it is not used any more, not even closed."""
         raise NotImplementedError
 
+    def has_started(self, task: Task) -> bool:
+        """Return whether `task` runs, or has run."""
+        return Path(task.stdout).exists()
+
+    def start(self, launcher: Launcher, task: Task) -> None:
+        """Submit `task`, and wait until it runs."""
+        launcher.submit(task)
+        wait_until(launcher, lambda: self.has_started(task), f"{task.tag} runs")
+
     def prints(self, text: str) -> Sequence[str]:
         """Return a command that prints the line `text`."""
         return ("/bin/sh", "-c", 'echo "$1"', "sh", text)
@@ -201,7 +210,7 @@ class LauncherConformance:
         """What has not started is taken back; what runs goes on."""
         with closing(self.launcher(tmp_path, 1)) as launcher:
             running, waiting = (make_task(tmp_path, number, self.runs_on()) for number in range(2))
-            launcher.submit(running)
+            self.start(launcher, running)
             launcher.submit(waiting)
             launcher.withdraw()
             expect(ends_of(launcher, [waiting]), [Withdrawn()], "the end of a waiting task")
@@ -241,7 +250,7 @@ class LauncherConformance:
         """A job goes on when its driver dies; the next one finds it running, and can cancel it."""
         task = make_task(tmp_path, 0, self.runs_on())
         first = self.launcher(tmp_path, 1)
-        first.submit(task)
+        self.start(first, task)
         self.kill_driver(first)
         with closing(self.launcher(tmp_path, 1)) as second:
             expect(second.find(task), True, "whether the second driver finds the running task")

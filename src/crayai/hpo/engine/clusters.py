@@ -1,0 +1,160 @@
+"""From settings to the launcher of a workload manager."""
+
+import os
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.launch.allocation import Allocation
+from crayai.hpo.launch.base import Launcher
+from crayai.hpo.launch.batch import BatchLauncher
+from crayai.hpo.launch.calls import ask
+from crayai.hpo.launch.slurm import Slurm
+from crayai.hpo.launch.steps import Shape, StepLauncher
+from crayai.hpo.strategy.base import check_above, check_at_least
+
+Mode = Literal["steps", "jobs"]
+MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub"}
+"""Workload managers, each with the command by which it is found."""
+_MOST_TOGETHER = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """How evaluations run under a workload manager.
+
+    Attributes:
+        manager: Which one.
+        mode: ``steps`` in an allocation that is held, or a ``jobs`` of its own for each.
+        nodes: For all evaluations together.
+        nodes_per_eval: For one.
+        evals_per_node: How many share a node.
+        alloc_args: Arguments of the command that allocates, or submits a job.
+        alloc_jobid: An allocation to use; None: the one that the driver runs in, else one is made.
+        launch_args: Arguments of the command that launches an evaluation on its nodes.
+        max_allocations: How many may be made one after another, when one ends before the study.
+        poll_seconds: How often the workload manager is asked about jobs, at most.
+
+    Raises:
+        SettingsError: A setting that cannot be.
+    """
+
+    manager: str = "slurm"
+    mode: Mode = "steps"
+    nodes: int = 1
+    nodes_per_eval: int = 1
+    evals_per_node: int = 1
+    alloc_args: str = ""
+    alloc_jobid: int | None = None
+    launch_args: str = ""
+    max_allocations: int = 1
+    poll_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_at_least(1, nodes=self.nodes, nodes_per_eval=self.nodes_per_eval, evals_per_node=self.evals_per_node)
+        check_at_least(1, max_allocations=self.max_allocations)
+        check_above(0, poll_seconds=self.poll_seconds)
+        if self.mode not in get_args(Mode):
+            raise SettingsError(f"mode must be 'steps' or 'jobs', got {self.mode!r}")
+        if self.nodes < self.nodes_per_eval:
+            raise SettingsError(
+                f"nodes_per_eval must be between 1 and nodes, got nodes={self.nodes} "
+                f"nodes_per_eval={self.nodes_per_eval}"
+            )
+        if self.evals_per_node > 1 and self.nodes_per_eval > 1:
+            raise SettingsError(
+                f"evaluations either share a node or have several: got evals_per_node={self.evals_per_node} "
+                f"nodes_per_eval={self.nodes_per_eval}"
+            )
+        for name in ("alloc_args", "launch_args"):
+            try:
+                shlex.split(getattr(self, name))
+            except ValueError as error:
+                raise SettingsError(f"{name} is no list of words: {error}, got {getattr(self, name)!r}") from error
+
+    @property
+    def slots(self) -> int:
+        """How many evaluations run at once."""
+        return self.nodes // self.nodes_per_eval * self.evals_per_node
+
+    @property
+    def nodes_per_evaluation(self) -> float:
+        """How many nodes an evaluation has, or which part of one."""
+        return self.nodes_per_eval / self.evals_per_node
+
+
+def manager_here(wished: str | None, wanted: str) -> str:
+    """Return the workload manager that was wished for, or else the one that is here.
+
+    Raises:
+        LaunchError: There is none, or one that this version does not speak to.
+    """
+    commands = {name: command for name, command in MANAGERS.items() if wished in (None, name)}
+    found = next((name for name, command in commands.items() if shutil.which(command)), None)
+    if found is None:
+        raise LaunchError(
+            f"{wanted} needs a workload manager (Slurm, PBS Pro, Moab/TORQUE), and there is none here: "
+            f"{', '.join(sorted(set(commands.values())))} not found on PATH. To run on this machine, use "
+            "launcher='local' and nodes=1"
+        )
+    if found != "slurm":
+        raise LaunchError(f"{wanted}: this version does not speak to {found!r}; use launcher='local'")
+    return found
+
+
+def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: int) -> Launcher:
+    """Return the launcher for a study.
+
+    Raises:
+        LaunchError: The allocation that was named is not there any more.
+    """
+    name = f"crayai-{study_id[:8]}"
+    if cluster.mode == "jobs":
+        return _jobs(cluster, directory, name, slots)
+    shape = Shape(
+        nodes=cluster.nodes,
+        nodes_per_eval=cluster.nodes_per_eval,
+        evals_per_node=cluster.evals_per_node,
+        arguments=cluster.launch_args,
+    )
+    return StepLauncher(directory, shape, lambda: _allocation(cluster, name), cluster.max_allocations)
+
+
+def _jobs(cluster: Cluster, directory: Path, name: str, slots: int) -> BatchLauncher:
+    arguments = [f"--nodes={cluster.nodes_per_eval}", *shlex.split(cluster.alloc_args)]
+    prefix = ["srun", *shlex.split(cluster.launch_args)] if cluster.launch_args or cluster.nodes_per_eval > 1 else []
+    return BatchLauncher(
+        directory,
+        name,
+        Slurm(),
+        jobs=slots,
+        arguments=arguments,
+        prefix=prefix,
+        most_together=_most_together(),
+        poll_seconds=cluster.poll_seconds,
+    )
+
+
+def _most_together() -> int:
+    """Return how many tasks Slurm takes in an array."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]).out, re.MULTILINE)
+    return min(_MOST_TOGETHER, max(1, int(found[1]) - 1)) if found else _MOST_TOGETHER
+
+
+def _allocation(cluster: Cluster, name: str) -> Allocation:
+    """Return the allocation that was named, the one that we run in, or one that is to be made."""
+    own = os.environ.get("SLURM_JOB_ID", "") if os.environ.get("SLURM_JOB_NUM_NODES") else ""
+    job = str(cluster.alloc_jobid or "") or own
+    allocation = Allocation(name, cluster.nodes, cluster.alloc_args, job, is_own=not job)
+    if job:
+        allocation.ask_how_it_is()
+        held = allocation.held
+        if allocation.reason:
+            raise LaunchError(f"{allocation.reason}: give another alloc_jobid, or 0 to have one made")
+        if held is not None and held.nodes < cluster.nodes:
+            raise LaunchError(f"the allocation {job} has {held.nodes} nodes, and nodes={cluster.nodes} were asked for")
+    return allocation

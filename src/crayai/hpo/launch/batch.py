@@ -1,0 +1,256 @@
+"""Each evaluation a job of a batch system, for any dialect.
+
+Jobs outlive the driver, and a later one finds all of them in the study's directory (see `spool`). A job's own proof
+says what became of it (see `proof`). What the batch system says only counts where a job has left none, or was killed
+from outside: one that does not answer, or does not list a job any more, has said nothing about it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.dialect import Dialect, Queue, Seen, Standing
+from crayai.hpo.launch.proof import DRIVER, End
+from crayai.hpo.launch.scheduler import Scheduler
+from crayai.hpo.launch.spool import Job, Spool
+
+_LOOK_SECONDS = 0.1
+_SETTLE_SECONDS = 10.0
+"""How long a proof may take to be seen here, and an accounting to hear of an end."""
+_SIGNALLED = 128
+"""Exit codes above it are a shell's account of a signal."""
+
+
+class BatchLauncher:
+    """Runs each task as a job.
+
+    Args:
+        directory: Of the study.
+        name: Of all jobs of the study.
+        dialect: Of the batch system.
+        jobs: How many may be in the queue at once, running or waiting.
+        arguments: Of the command that submits, as the user has given them.
+        prefix: The words before each command, such as those of a parallel launcher.
+        most_together: How many jobs the batch system takes in one submission.
+        poll_seconds: How often it is asked, at most.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        dialect: Dialect,
+        *,
+        jobs: int,
+        arguments: Sequence[str] = (),
+        prefix: Sequence[str] = (),
+        most_together: int = 1000,
+        poll_seconds: float = 5.0,
+    ) -> None:
+        self.capacity = jobs
+        self._root = directory.absolute() / "jobs"
+        self._prefix = list(prefix)
+        self._spool = Spool(self._root)
+        self._scheduler = Scheduler(dialect, name, arguments, most_together=most_together, poll_seconds=poll_seconds)
+        self._unsent: deque[Task] = deque()
+        self._unnamed = deque(one for one in self._spool.submissions if not one.id)
+        self._is_looked_for = bool(self._unnamed)
+        self._withdrawn: set[str] = set()
+        self._looked_at = -1
+
+    def submit(self, task: Task) -> None:
+        """Take `task` along with the next submission."""
+        self._unsent.append(task)
+
+    def find(self, task: Task) -> bool:
+        """Return whether an earlier driver has written down that it submits the task: it did, or this one will."""
+        return task.tag in self._spool.jobs
+
+    def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
+        """Return what is proven, or known for certain."""
+        ended = self._spool.proofs.ended()
+        told: dict[str, JobStatus] = {}
+        for tag in tags:
+            job = self._spool.jobs.get(tag)
+            if tag in self._withdrawn:
+                told[tag] = Withdrawn()
+            elif job is not None:
+                end = self._spool.proofs.end(job.name) if job.name in ended else None
+                if not isinstance(status := self._status(job, end), Alive):
+                    told[tag] = status
+        return told
+
+    def wait(self, seconds: float) -> None:
+        """Return when a job has left an end, or the batch system has answered."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self._send()
+            queue = self._scheduler.listen() if self._spool.jobs else None
+            if queue is not None:
+                self._hear(queue)
+            changed, self._looked_at = self._looked_at, self._spool.proofs.changed()
+            left = deadline - time.monotonic()
+            if queue is not None or changed != self._looked_at or left <= 0:
+                return
+            time.sleep(min(_LOOK_SECONDS, left))
+
+    def notices(self) -> list[str]:
+        """Return what the user should know, and was not told before."""
+        return self._scheduler.notices()
+
+    def forget(self, tags: Collection[str]) -> None:
+        """Remove what is kept of jobs that are on record."""
+        for tag in tags:
+            self._withdrawn.discard(tag)
+            self._spool.forget(tag)
+
+    def reason_not_to_launch(self, usual_seconds: float) -> str:  # noqa: ARG002 - each job has its own time
+        """Return nothing: a queue takes any job."""
+        return ""
+
+    def withdraw(self) -> None:
+        """Take back what no job has claimed."""
+        self._take_back([*self._spool.jobs, *(task.tag for task in self._unsent)])
+
+    def cancel(self, tags: Collection[str]) -> None:
+        """End these jobs; what has not begun never will."""
+        self._take_back(tags)
+        running = [
+            job
+            for tag in tags
+            if (job := self._spool.jobs.get(tag)) and tag not in self._withdrawn and not job.is_cancelled
+        ]
+        for job in running:
+            self._spool.proofs.cancel(job.name)
+            job.is_cancelled = True
+        self._scheduler.cancel([self._name(job) for job in running if job.submission.id])
+        self._scheduler.ask_soon()
+
+    def leave(self) -> bool:
+        """Leave all jobs to a later driver."""
+        self._scheduler.close()
+        return True
+
+    def close(self) -> None:
+        """End whatever is left, and forget all."""
+        self.cancel(list(self._spool.jobs))
+        self._unsent.clear()
+        self._scheduler.close()
+        self._spool.clear()
+
+    def _name(self, job: Job) -> str:
+        return self._scheduler.dialect.job(job.submission.id, job.place)
+
+    def _take_back(self, tags: Collection[str]) -> None:
+        """Claim what nobody has claimed, and have the batch system drop it."""
+        wanted = set(tags)
+        self._withdrawn.update(task.tag for task in self._unsent if task.tag in wanted)
+        self._unsent = deque(task for task in self._unsent if task.tag not in wanted)
+        jobs = [job for tag, job in self._spool.jobs.items() if tag in wanted and tag not in self._withdrawn]
+        taken = [job for job in jobs if self._spool.proofs.claim(job.name) == DRIVER]
+        self._withdrawn.update(job.tag for job in taken)
+        self._scheduler.cancel([self._name(job) for job in taken if job.submission.id])
+
+    def _send(self) -> None:
+        """Submit what waits, all of it together, but not too often."""
+        if self._is_looked_for or not (self._unnamed or self._unsent):
+            return
+        if not self._scheduler.may_submit(len(self._spool.jobs)):
+            return
+        if not self._unnamed:
+            count = min(self._scheduler.most_together, len(self._unsent))
+            tasks = [self._unsent.popleft() for _ in range(count)]
+            self._unnamed.append(self._spool.write(tasks, self._prefix, self._scheduler.dialect))
+        if self._scheduler.submit(self._unnamed[0]):
+            self._unnamed.popleft()
+            self._scheduler.ask_soon()
+        else:
+            self._is_looked_for = True
+
+    def _hear(self, queue: Queue) -> None:
+        """Take in what the batch system says, also of what was submitted although nobody was told so."""
+        for submission in list(self._unnamed):
+            if name := queue.submitted.get(str(submission.script)):
+                submission.know(name)
+                self._unnamed.remove(submission)
+        self._is_looked_for = False
+        missing: list[Job] = []
+        for job in self._spool.jobs.values():
+            if not job.submission.id:
+                continue
+            seen = queue.jobs.get(self._name(job))
+            if seen is None:
+                missing.append(job)
+            else:
+                self._learn(job, seen)
+        self._look_back(missing)
+
+    def _look_back(self, missing: Sequence[Job]) -> None:
+        """Ask the accounting for what the queue does not list any more."""
+        if not missing:
+            return
+        past = self._scheduler.past(sorted({job.submission.id for job in missing}))
+        for job in missing:
+            self._learn(job, past.get(self._name(job)))
+
+    @staticmethod
+    def _learn(job: Job, seen: Seen | None) -> None:
+        """Take note of what was heard of a job; None: nothing, though it should have been."""
+        job.seen = seen
+        if seen is not None and seen.standing is not Standing.OVER:
+            job.over_since = None
+        elif job.over_since is None:
+            job.over_since = time.monotonic()
+
+    def _status(self, job: Job, end: End | None) -> JobStatus:
+        """Return what became of a job."""
+        if end is not None and not end.was_asked and end.code < _SIGNALLED:
+            return self._proven(job, end)
+        if job.over_since is None:
+            return Alive()
+        if end is not None:
+            return self._witnessed(job, end)
+        if time.monotonic() - job.over_since < _SETTLE_SECONDS:
+            return Alive()
+        return self._unproven(job, job.seen)
+
+    def _proven(self, job: Job, end: End) -> JobStatus:
+        if job.is_cancelled:
+            return Withdrawn(end.seconds, end.location)
+        return NotStarted(end.error) if end.error else end.exited(job.limit_seconds)
+
+    def _witnessed(self, job: Job, end: End) -> JobStatus:
+        """Return the end of a job that something outside has told to end, or killed; the batch system knows why."""
+        exited, seen = end.exited(job.limit_seconds), job.seen
+        if job.is_cancelled:
+            return Withdrawn(end.seconds, end.location)
+        if seen is None or exited.limit is not None:
+            return exited
+        if seen.loss is not None:
+            return Gone(_words(seen), end.location, seen.loss)
+        return Exited(exited.code, seen.limit, end.seconds, end.location)
+
+    def _unproven(self, job: Job, seen: Seen | None) -> JobStatus:
+        """Return the end of a job that is over, and has left nothing."""
+        if job.is_cancelled:
+            return Withdrawn()
+        if seen is None:
+            return Gone("the queue does not list its job any more, and it has left no record of its end")
+        if seen.limit is not None:
+            return Exited(-9, seen.limit, None, seen.location)
+        if seen.loss is not None:
+            return Gone(_words(seen), seen.location, seen.loss)
+        if self._spool.proofs.owner(job.name):
+            return Gone(f"its job ended ({seen.word}), and has left no record of its end", seen.location)
+        return NotStarted(
+            f"its job on {seen.location or 'an unknown node'} ended ({seen.word}), and has left nothing in "
+            f"{self._root}: do the compute nodes see this directory? The job said: {job.words() or 'nothing'}"
+        )
+
+
+def _words(seen: Seen) -> str:
+    """Return what the batch system has said of a job that was lost."""
+    reason = f" ({seen.reason})" if seen.reason else ""
+    return f"the batch system says {seen.word}{reason}"

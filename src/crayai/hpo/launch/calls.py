@@ -1,0 +1,81 @@
+"""Calls of a batch system's commands, which may be slow, or never answer: nobody waits for them but who wants to."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from crayai.hpo.launch.dialect import Answer
+
+TIMEOUT_SECONDS = 60.0
+_LOOK_SECONDS = 0.002
+KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN"}
+
+
+class Call:
+    """A command that runs beside us.
+
+    Args:
+        argv: The command.
+        timeout_seconds: After that it is killed, and has not answered.
+    """
+
+    def __init__(self, argv: Sequence[str], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._deadline = time.monotonic() + timeout_seconds
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when read
+        self._process: subprocess.Popen[bytes] | None = None
+        self._problem = ""
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - as the dialect says
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=self._out,
+                stderr=self._err,
+                env=environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._problem = f"{argv[0]}: {error.strerror}"
+
+    def answer(self) -> Answer | None:
+        """Return what it has answered; None: it still runs."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            if time.monotonic() < self._deadline:
+                return None
+            process.kill()
+            process.wait()
+            self._problem = "no answer"
+        code = None if process is None or self._problem else process.returncode
+        texts = []
+        for file in (self._out, self._err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+            file.close()
+        return Answer(code, texts[0], self._problem or texts[1].strip())
+
+    def stop(self) -> None:
+        """Ask the command to end."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self) -> Answer:
+        """Return what it answers, when it does."""
+        while (answer := self.answer()) is None:
+            if self._process is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_LOOK_SECONDS if self._deadline <= time.monotonic() else 1.0)
+        return answer
+
+
+def ask(argv: Sequence[str], timeout_seconds: float = TIMEOUT_SECONDS) -> Answer:
+    """Return what a command answers."""
+    return Call(argv, timeout_seconds).wait()
+
+
+def environment() -> dict[str, str]:
+    """Return our environment without what a job of Slurm's, in which we may run, tells its own commands."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_") or name in KEPT}
+    return {**kept, "SLURM_BITSTR_LEN": "0"}  # lists of array tasks as long as they are

@@ -1,0 +1,108 @@
+"""What a batch system's dialect is: text in, text out; what can fail is done once, in `batch`, for all of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from crayai.hpo.launch.base import Limit, Loss
+
+
+class Standing(Enum):
+    """Where a job is."""
+
+    WAITS = auto()
+    RUNS = auto()
+    OVER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a batch system says of a job.
+
+    Attributes:
+        standing: Where it is; what is not understood counts as running.
+        word: The batch system's own word for that.
+        reason: Why it waits, or what it was ended for.
+        location: The nodes.
+        limit: The limit at which it was ended.
+        loss: By what it was lost.
+    """
+
+    standing: Standing
+    word: str
+    reason: str = ""
+    location: str = ""
+    limit: Limit | None = None
+    loss: Loss | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command has answered; `code` is None if it did not within its time, or could not be started."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+class Trouble(Enum):
+    """Why a command was of no use."""
+
+    OUTAGE = auto()
+    """Nobody answered; what was asked for may have been done."""
+    FULL = auto()
+    """No more jobs are taken at present."""
+    REFUSED = auto()
+    """It would be refused again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What a batch system says of all jobs of a study.
+
+    Attributes:
+        jobs: By the names of jobs.
+        submitted: The jobs by the path of their script, for those that give it.
+    """
+
+    jobs: Mapping[str, Seen]
+    submitted: Mapping[str, str]
+
+
+class Dialect(Protocol):
+    """A batch system. A submission is a script that runs as `count` jobs; each job is named by it and its place."""
+
+    def script(self, directory: Path, count: int) -> str:
+        """Return the script of a submission, whose jobs run ``directory/0``, ``directory/1``, … in the shell."""
+
+    def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
+        """Return the command that submits, with the user's own arguments."""
+
+    def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
+        """Return what limits the time of a job that is to end by itself after `seconds`, unless `arguments` do."""
+
+    def submission(self, answer: Answer) -> str:
+        """Return the name of what was submitted; empty: it was not."""
+
+    def job(self, submission: str, place: int) -> str:
+        """Return the name of a job, as `queue` and the job itself name it."""
+
+    def ask(self, name: str) -> list[str]:
+        """Return the command that asks for all jobs of a study."""
+
+    def queue(self, answer: Answer) -> Queue | None:
+        """Return what it answered; None: nothing that can be relied on."""
+
+    def ask_past(self, submissions: Sequence[str]) -> list[str]:
+        """Return the command that asks for jobs that the queue has forgotten; empty: there is none."""
+
+    def past(self, answer: Answer) -> Mapping[str, Seen]:
+        """Return what it answered."""
+
+    def cancel(self, jobs: Sequence[str]) -> list[str]:
+        """Return the command that ends jobs."""
+
+    def trouble(self, answer: Answer) -> Trouble:
+        """Return why a command that failed did."""

@@ -1,0 +1,198 @@
+"""What a task leaves behind where nobody watches it: who ran it, and how it ended.
+
+On a compute node a task runs inside a script of the plain shell, for there need not be anything of ours there. Two
+files in a directory that all machines see say what became of it:
+
+    <name>.claim   a symbolic link to the job that runs the task, or to ``driver`` where a driver has given it up. To
+                   make a link is one step that only the first one takes, so a task never runs twice, whatever a
+                   scheduler that was asked twice may start, and what has been given up never runs at all.
+    <name>.end     the end, a fact a line, as the keeper of local processes writes it, and ``asked`` where the script
+                   was told to end: only the scheduler knows why. A task that was started again removes it.
+
+    <name>.cancelled   a mark of the driver, which wants no outcome of the task, whatever its end says.
+
+A task on several nodes leaves one end a node: ``<name>.end``, ``<name>.1.end``, …
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from crayai.hpo.launch.base import Exited, Limit, Task
+
+DRIVER = "driver"
+NO_DIRECTORY = 121
+"""Exit code of a script that does not find its directories: another machine does not see them."""
+
+_CLOCK_SECONDS = 0.02
+_TIMED_OUT = (124, 137)  # of timeout(1), by SIGTERM and by SIGKILL
+_SCRIPT = """\
+#!/bin/sh
+# Evaluation {number} of a crayai study, written for a compute node. By hand: sh {path}
+{exports}
+me="${{CRAYAI_JOB:-by hand}}"
+node="${{SLURM_NODEID:-0}}"
+[ "${{SLURM_LOCALID:-0}}" = 0 ] && first=yes || first=  # of the ranks on a node, the first keeps the records
+[ "$node" = 0 ] && name={name} || name={name}."$node"
+cd {proofs} && cd {directory} || {{ echo "crayai: $(hostname) does not see the directory" >&2; exit {missing}; }}
+if [ "$first" ]; then
+  ln -sn "$me" {proofs}/"$name".claim 2>/dev/null
+  [ "$(readlink {proofs}/"$name".claim)" = "$me" ] || exit 0  # another one was first
+  rm -f {proofs}/"$name".end
+  if ! command -v {program} >/dev/null; then
+    echo "error "{program}": there is no such program on $(hostname)" >{proofs}/"$name".end~
+    mv {proofs}/"$name".end~ {proofs}/"$name".end
+    exit 127
+  fi
+fi
+read -r began rest </proc/uptime
+asked=
+trap 'asked=yes; kill -TERM "$child" 2>/dev/null' TERM INT USR1
+{files}
+{command} &
+child=$!
+wait "$child"
+code=$?
+while [ "$asked" ] && kill -0 "$child" 2>/dev/null; do
+  wait "$child"
+  code=$?
+done
+read -r ended rest </proc/uptime
+if [ "$first" ]; then
+  {{
+    echo "code $code"
+    echo "began $began"
+    echo "ended $ended"
+    echo "location ${{SLURMD_NODENAME:-$(hostname)}}"
+    [ ! "$asked" ] || echo "asked yes"
+  }} >{proofs}/"$name".end~ && mv {proofs}/"$name".end~ {proofs}/"$name".end
+fi
+exit "$code"
+"""
+
+
+def script_of(task: Task, proofs: Path, path: Path, command: str, *, writes: bool = True) -> str:
+    """Return the script, to be at `path`, that runs `command`, in words of the shell, as `task`.
+
+    It keeps its records in `proofs`, and `writes` the files of output, unless somebody else does.
+    """
+    quote = shlex.quote
+    out, err = quote(task.stdout), quote(task.stderr)
+    if task.time_limit_seconds is not None:
+        command = f"timeout -k 5 {task.time_limit_seconds:g} {command}"
+    return _SCRIPT.format(
+        number=name_of(task).partition(".")[0],
+        path=quote(str(path)),
+        exports="\n".join(f"export {name}={quote(text)}" for name, text in task.environment.items()),
+        name=quote(name_of(task)),
+        program=quote(task.argv[0]),
+        proofs=quote(str(proofs)),
+        directory=quote(str(task.directory)),
+        missing=NO_DIRECTORY,
+        files=f"(umask 077 && : >{out} && : >{err})" if writes else "",
+        command=f"{command} >>{out} 2>>{err}" if writes else command,
+    )
+
+
+def name_of(task: Task) -> str:
+    """Return what names the task among those of its study: the last part of the path of its output."""
+    return Path(task.output).name
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What a task has said of its end.
+
+    Attributes:
+        error: Why nothing was started; empty: something was.
+        code: The exit code, as a shell gives it.
+        seconds: How long it ran.
+        location: The node.
+        was_asked: Whether it was told to end.
+    """
+
+    error: str = ""
+    code: int = 0
+    seconds: float = 0.0
+    location: str = ""
+    was_asked: bool = False
+
+    def exited(self, limit_seconds: float | None) -> Exited:
+        """Return the end of a task that had a limit of time."""
+        limit = float("inf") if limit_seconds is None else limit_seconds
+        is_late = self.code in _TIMED_OUT and self.seconds > limit - _CLOCK_SECONDS
+        return Exited(self.code, Limit.TIME if is_late else None, self.seconds, self.location)
+
+
+class Proofs:
+    """The records of tasks in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def make(self) -> None:
+        """Make the directory, for its user alone."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def ended(self) -> set[str]:
+        """Return the names of the tasks that have left an end."""
+        with suppress(FileNotFoundError):
+            return {
+                name.removesuffix(".end")
+                for name in os.listdir(self.directory)  # noqa: PTH208 - names are all that is needed
+                if name.endswith(".end")
+            }
+        return set()
+
+    def changed(self) -> int:
+        """Return a number that differs after any record was made."""
+        with suppress(FileNotFoundError):
+            return self.directory.stat().st_mtime_ns
+        return 0
+
+    def end(self, name: str) -> End | None:
+        """Return what a task has said of its end; None: nothing yet."""
+        try:
+            text = (self.directory / f"{name}.end").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return _end_in(dict(line.split(" ", 1) for line in text.splitlines()))
+
+    def claim(self, name: str) -> str:
+        """Claim a task for the driver, so that nobody runs it any more; return who has it, perhaps another one."""
+        self.make()
+        path = self.directory / f"{name}.claim"
+        with suppress(FileExistsError):
+            path.symlink_to(DRIVER)
+        return str(path.readlink())
+
+    def owner(self, name: str) -> str:
+        """Return who has claimed a task; empty: nobody."""
+        try:
+            return str((self.directory / f"{name}.claim").readlink())
+        except FileNotFoundError:
+            return ""
+
+    def cancel(self, name: str) -> None:
+        """Write down that a task is to have no outcome."""
+        (self.directory / f"{name}.cancelled").touch()
+
+    def is_cancelled(self, name: str) -> bool:
+        """Return whether a task is to have no outcome."""
+        return (self.directory / f"{name}.cancelled").exists()
+
+    def forget(self, name: str, nodes: int = 1) -> None:
+        """Remove the records of a task that ran on so many nodes."""
+        for one in (name, *(f"{name}.{node}" for node in range(1, nodes))):
+            for suffix in ("claim", "end", "cancelled"):
+                (self.directory / f"{one}.{suffix}").unlink(missing_ok=True)
+
+
+def _end_in(facts: Mapping[str, str]) -> End:
+    if "error" in facts:
+        return End(facts["error"])
+    seconds = float(facts["ended"]) - float(facts["began"])
+    return End("", int(facts["code"]), seconds, facts["location"], "asked" in facts)

@@ -1,0 +1,166 @@
+"""What stands in a study's directory of jobs that were, or are about to be, submitted.
+
+    jobs/proofs/          what jobs leave, see `proof`
+    jobs/3/               a submission
+        jobs              place, name, limit of time in seconds and tag of each job, a line each
+        0, 1, …           the script of each job that is not forgotten
+        submit            the script that the batch system runs
+        id                the batch system's name for it, as soon as that is known
+
+A submission appears whole, before anything is submitted, so a later driver knows of everything that may run.
+"""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crayai.hpo.launch.base import Task
+from crayai.hpo.launch.dialect import Dialect, Seen
+from crayai.hpo.launch.proof import Proofs, name_of, script_of
+
+_LAST_WORDS = 500
+
+
+@dataclass(slots=True)
+class Job:
+    """An attempt that was handed to the batch system.
+
+    Attributes:
+        tag: Of the attempt.
+        name: Of its proofs.
+        limit_seconds: Of time; None: none.
+        submission: With which it is, or will be, submitted.
+        place: Among the jobs of the submission.
+        seen: What was last heard of it.
+        over_since: When it was first heard to be over, or not listed.
+        is_cancelled: Whether the driver wants it to end.
+    """
+
+    tag: str
+    name: str
+    limit_seconds: float | None
+    submission: "Submission"
+    place: int
+    seen: Seen | None = None
+    over_since: float | None = None
+    is_cancelled: bool = False
+
+    def words(self) -> str:
+        """Return the last that the batch system's own part of the job has said."""
+        try:
+            text = (self.submission.directory / f"log.{self.place}").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return text.strip()[-_LAST_WORDS:]
+
+
+@dataclass(slots=True)
+class Submission:
+    """Jobs that are submitted together.
+
+    Attributes:
+        directory: Its own.
+        id: The batch system's name for it; empty: not known.
+        count: How many places it has.
+        jobs: Those that are not forgotten.
+    """
+
+    directory: Path
+    id: str = ""
+    count: int = 0
+    jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def script(self) -> Path:
+        """What the batch system runs."""
+        return self.directory / "submit"
+
+    def know(self, name: str) -> None:
+        """Write down the batch system's name for it."""
+        part = self.directory / "id~"
+        part.write_text(name, encoding="utf-8")
+        part.rename(self.directory / "id")
+        self.id = name
+
+    @property
+    def limit_seconds(self) -> float | None:
+        """The limit of time of the job that has the longest; None: one has none."""
+        limits = [job.limit_seconds for job in self.jobs]
+        return None if None in limits else max((limit for limit in limits if limit is not None), default=None)
+
+
+class Spool:
+    """The jobs of a study, by tag, and their files.
+
+    Args:
+        root: The directory.
+
+    Attributes:
+        proofs: What jobs leave.
+        jobs: All that are known, by tag.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.proofs = Proofs(root / "proofs")
+        self.jobs: dict[str, Job] = {}
+        self._last = 0
+        for path in sorted(root.glob("[0-9]*"), key=lambda path: int(path.name)):
+            self._load(path)
+
+    @property
+    def submissions(self) -> list[Submission]:
+        """Those of which a job is not forgotten, the oldest first."""
+        return list({id(job.submission): job.submission for job in self.jobs.values()}.values())
+
+    def write(self, tasks: Sequence[Task], prefix: Sequence[str], dialect: Dialect) -> Submission:
+        """Write down that `tasks` are submitted together, with the words of `prefix` before their commands."""
+        self.proofs.make()
+        part, path = self._root / "part", self._root / str(self._last + 1)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        lines = []
+        for place, task in enumerate(tasks):
+            command = shlex.join([*prefix, *task.argv])
+            script = script_of(task, self.proofs.directory, path / str(place), command)
+            (part / str(place)).write_text(script, encoding="utf-8")
+            lines.append(f"{place} {name_of(task)} {task.time_limit_seconds} {task.tag}\n")
+        (part / "jobs").write_text("".join(lines), encoding="utf-8")
+        (part / "submit").write_text(dialect.script(path, len(tasks)), encoding="utf-8")
+        part.rename(path)
+        return self._load(path)
+
+    def forget(self, tag: str) -> None:
+        """Remove what is there of a job, and the submission with its last one."""
+        job = self.jobs.pop(tag, None)
+        if job is None:
+            return
+        self.proofs.forget(job.name)
+        job.submission.jobs.remove(job)
+        (job.submission.directory / str(job.place)).unlink(missing_ok=True)
+        if not job.submission.jobs:
+            shutil.rmtree(job.submission.directory, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self.jobs.clear()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def _load(self, path: Path) -> Submission:
+        self._last = max(self._last, int(path.name))
+        submission = Submission(path)
+        with suppress(FileNotFoundError):
+            submission.id = (path / "id").read_text(encoding="utf-8")
+        there = {entry.name for entry in path.iterdir()}
+        for line in (path / "jobs").read_text(encoding="utf-8").splitlines():
+            place, name, limit, tag = line.split(" ", 3)
+            submission.count = int(place) + 1
+            if place in there:
+                job = Job(tag, name, None if limit == "None" else float(limit), submission, int(place))
+                job.is_cancelled = self.proofs.is_cancelled(name)
+                submission.jobs.append(job)
+                self.jobs[tag] = job
+        return submission
