@@ -55,7 +55,8 @@ def result_of(given: argparse.Namespace) -> Any:
     """Compare what the searches find, and print a table a task."""
     found = result.measure(given.tasks, given.seeds, given.methods, given.workers)
     if given.ray and given.ray.suffix == ".jsonl":
-        result.add_ray(found, given.ray.read_text().splitlines(), given.seeds)
+        lines = given.ray.read_text().splitlines()
+        result.add_ray(found, filter(result.is_found, lines), given.seeds)
     elif given.ray:
         result.add_ray(found, result.ray_lines(given.ray, given.tasks, given.seeds), given.seeds)
     else:

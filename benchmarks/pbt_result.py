@@ -50,12 +50,17 @@ def measure(names: Sequence[str], seeds: Sequence[int], methods: Sequence[str], 
     return found
 
 
+def is_found(line: str) -> bool:
+    """Return whether a line is what a search found; Ray's own words come in between."""
+    return line.startswith("{")
+
+
 def ray_lines(python: Path, names: Sequence[str], seeds: Sequence[int]) -> Iterator[str]:
     """Yield the lines of Ray's own process."""
     words = [str(python), str(HERE / "pbt_ray.py"), "--tasks", *names, "--seeds", *map(str, seeds)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
-            if line.startswith("{"):
+            if is_found(line):
                 print(line, end="", file=sys.stderr)
                 yield line
     if process.returncode:
