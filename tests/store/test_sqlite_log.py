@@ -58,6 +58,18 @@ def test_times_are_the_clocks(path):
     connection.close()
 
 
+@pytest.mark.parametrize("what", ["a value", "INTEGER NOT NULL"])
+def test_text_that_is_no_text_is_damage(path, what):
+    """Bytes that are no UTF-8, in a value or in the schema, are damage like any other."""
+    with SqliteLog(path) as log:
+        log.record_settings({"name": "a value"})
+    content = path.read_bytes()
+    place = content.index(what.encode(), content.index(b"CREATE TABLE setting"))
+    path.write_bytes(content[:place] + b"\xa0" + content[place + 1 :])
+    with pytest.raises(StoreError, match="crayai recover"), SqliteLog(path) as log:
+        log.settings()
+
+
 def test_settings_come_back_and_are_replaced(path):
     """Settings are kept beside the events, at once, and later ones of the same name replace them."""
     with SqliteLog(path) as log:

@@ -94,7 +94,7 @@ class Reader:
                     return live
                 live.close()  # the driver has ended meanwhile
             return self._open.enter_context(closing(copy_of(self._path)))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise unreadable(self._path, error) from error
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error):
@@ -189,5 +189,5 @@ class Reader:
         try:
             for row in self._connection.execute(query, arguments):  # noqa: UP028 - it would close the cursor late
                 yield row
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise unreadable(self._path, error) from error

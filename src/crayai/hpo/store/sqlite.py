@@ -89,7 +89,7 @@ class SqliteLog:
             with _closed_on_error(self._connection):
                 self._in_memory_index = self._set_up(self._connection)
                 self._event: int = self._connection.execute(_LAST_EVENT).fetchone()[0] or 0
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise _store_error(path, error) from error
 
     def __enter__(self) -> Self:
@@ -207,7 +207,7 @@ def read_events(connection: sqlite3.Connection, path: Path) -> Iterator[Event]:
     try:
         for order, row in enumerate(connection.execute(EVENTS), start=1):
             yield event_of(row, order)
-    except (sqlite3.Error, StoreError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, StoreError) as error:
         raise unreadable(path, error) from error
 
 
@@ -220,7 +220,7 @@ def read_settings(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
     try:
         rows = connection.execute("SELECT name, value, total, checksum FROM setting").fetchall()
         _check_settings(rows, has_events=bool(connection.execute(_LAST_EVENT).fetchone()[0]))
-    except (sqlite3.Error, StoreError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, StoreError) as error:
         raise unreadable(path, error) from error
     return {name: json.loads(value) for name, value, _, _ in rows}
 
@@ -242,7 +242,7 @@ def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
+def _store_error(path: Path, error: Exception) -> StoreError:
     if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
         return StoreFull(f"no room to write {path}: {error}")
     return unreadable(path, error)
