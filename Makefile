@@ -6,15 +6,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo check test lint types format overhead faults lock clean
+.PHONY: help demo check torch test test-tensorflow lint types format overhead faults lock clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile
 
 demo: $(VENV)/demo  ## install, and search the hyperparameters of a neural network on scikit-learn's digits
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/crayai run examples/digits/digits.toml --dir run/digits
 
 check: lint types test  ## install, and pass all checks and tests
+
+torch: $(VENV)/dev  ## install PyTorch, without which its example is not tested
+	$(INSTALL) torch
+
+test-tensorflow: $(VENV)/dev  ## test the example in Keras, with TensorFlow in a virtual environment of its own
+	$(PYTHON) -m venv --system-site-packages $(VENV)/tensorflow
+	$(VENV)/tensorflow/bin/python -m pip install --quiet --disable-pip-version-check tensorflow --editable '.[dev]'
+	$(VENV)/tensorflow/bin/python -m pytest -q tests/test_training_examples.py -k keras
 
 test: $(VENV)/dev  ## the tests alone
 	$(BIN)/python -m pytest -q
@@ -37,7 +45,7 @@ faults: $(VENV)/dev  ## write docs/faults.md from the tests
 	$(BIN)/python tests/faults.py
 
 lock: $(VENV)/dev  ## record the versions that were tested
-	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
