@@ -28,7 +28,8 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("crossover_rate", "quantile", "perturbation", "resample_rate"), float),
     "fom": str,
     "src_path": str,
-    **dict.fromkeys(("checkpoint", "keep", "exploit"), str),
+    **dict.fromkeys(("checkpoint", "keep", "exploit", "mode", "alloc_args", "launch_args"), str),
+    "poll_seconds": float,
 }
 _DRY_RUN_COMMANDS = 10
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from crayai.hpo.engine.budget import Budget
+from crayai.hpo.engine.clusters import MANAGERS, Cluster, manager_here
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.policies import KEYS as POLICY_KEYS
 from crayai.hpo.engine.policies import POLICIES
 from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
-from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.errors import SettingsError
 from crayai.hpo.space.parse import space_from_lines, space_from_table
 
 KEYS: Mapping[str, Mapping[str, str]] = {
@@ -57,10 +58,19 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "chunk_size": "grid: points that make one generation in the records",
     },
     "launcher": {
-        "name": "local",
-        "slots": "evaluations at once; left out: one a core",
+        "name": "local; slurm, or wlm for the workload manager that is here",
+        "slots": "evaluations at once; left out: one a core, or as many as the nodes take",
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
         "cores_per_eval": "bind each evaluation to so many cores",
+        "mode": "slurm: steps in an allocation that is held, or jobs, one for each evaluation",
+        "nodes": "slurm: for all evaluations together",
+        "nodes_per_eval": "slurm: for one evaluation",
+        "evals_per_node": "slurm: how many evaluations share a node",
+        "alloc_args": "slurm: arguments of salloc, or of sbatch with mode = jobs",
+        "alloc_jobid": "slurm: an allocation to use; left out: the one that crayai runs in, else one is made",
+        "launch_args": "slurm: arguments of srun",
+        "max_allocations": "slurm: how many may be made one after another, when one ends before the study",
+        "poll_seconds": "slurm: how often it is asked about jobs, at most",
     },
     "failures": {key: f"what follows, by default '{POLICIES[cause]}'" for key, cause in POLICY_KEYS.items()},
 }
@@ -68,6 +78,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 
 _KINDS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("command", "goal", "fom", "src_path", "name", "checkpoint", "keep", "exploit"), (str, "text")),
+    **dict.fromkeys(("mode", "alloc_args", "launch_args"), (str, "text")),
     "keep_output": (bool, "true or false"),
     "gpus": (list, "a list"),
 }
@@ -137,8 +148,7 @@ def _check(file: Path | None, tables: Mapping[str, Any]) -> None:
 
 def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     study, launcher = dict(tables["study"]), dict(tables.get("launcher", {}))
-    if (name := launcher.pop("name", "local")) != "local":
-        raise LaunchError(f"launcher {name!r} is not part of this version; use 'local'")
+    cluster = _cluster(launcher)
     source = study.pop("src_path", None)
     checkpoint = study.pop("checkpoint", "")
     evaluation = EvaluationSettings(
@@ -150,6 +160,7 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
         checkpoint_files=study.pop("checkpoint_files", None),
         source=None if source is None else Path(source).absolute(),
         gpus=None if (gpus := launcher.pop("gpus", None)) is None else [str(gpu) for gpu in gpus],
+        cluster=cluster,
         failures=tables.get("failures", {}),
         grace_seconds=study.pop("grace_seconds", GRACE_SECONDS),
         **launcher,
@@ -157,6 +168,20 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     budget = Budget(**{field.name: study.pop(field.name, None) for field in fields(Budget)})
     strategy = _strategy(dict(tables.get("strategy", {})), study.pop("repeats", 1), file, trains_on=bool(checkpoint))
     return Plan(Study(space=space, strategy=strategy, **study), evaluation, budget)
+
+
+def _cluster(launcher: dict[str, Any]) -> Cluster | None:
+    """Take out of the keys of [launcher] what makes a cluster, and return it; None: this machine."""
+    name = launcher.pop("name", "local")
+    given = {field.name: launcher.pop(field.name) for field in fields(Cluster) if field.name in launcher}
+    if name == "local":
+        if given:
+            raise SettingsError(f"{next(iter(given))} belongs to the launcher 'slurm', this study uses 'local'")
+        return None
+    if name not in (*MANAGERS, "wlm"):
+        known = ["local", "wlm", *MANAGERS]
+        raise SettingsError(f"launcher must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
+    return Cluster(manager=manager_here(None if name == "wlm" else name, f"launcher {name!r}"), **given)
 
 
 def _strategy(arguments: dict[str, Any], repeats: int, file: Path | None, *, trains_on: bool) -> StrategySettings:

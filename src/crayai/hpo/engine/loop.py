@@ -400,7 +400,7 @@ class Loop:
             return
         if self.interrupts.is_machine and self.launcher.leave():
             self.has_left = True
-            self._notice(f"stopping: {len(self.running)} jobs go on, and the next driver takes them over")
+            self._notice(f"stopping: {len(self.running)} evaluations go on, and the next driver takes them over")
             return
         if asked > 1:
             self._notice(f"{self.end_reason and self.end_reason + '; '}ending {len(self.running)} running evaluations")

@@ -7,10 +7,11 @@ from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch import slurm_steps as words
 from crayai.hpo.launch.calls import Call, ask
 from crayai.hpo.launch.dialect import Answer, Trouble
-from crayai.hpo.launch.slurm import trouble_in
+from crayai.hpo.launch.slurm import is_hopeless, refusal, trouble_in
 
 _ASK_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
+_FIRST_LOOK_SECONDS = 1.0
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Allocation:
     _call: Call | None = None
     _next_ask: float = 0.0
     _end: float = float("inf")
+    _told: str = ""
 
     @property
     def is_ready(self) -> bool:
@@ -55,11 +57,13 @@ class Allocation:
         """
         if self._call is not None:
             self._take_up(self._call.answer())
+            self._look_at_queue()
         elif not self.reason and time.monotonic() >= self._next_ask:
             self._next_ask = time.monotonic() + (_ASK_SECONDS if self.is_ready else _RETRY_SECONDS)
             if self.job or self._find():
                 self.ask_how_it_is()
             elif self.is_own and self._call is None:
+                self._next_ask = time.monotonic() + _FIRST_LOOK_SECONDS
                 self._call = Call(words.allocate(self.name, self.nodes, self.arguments), float("inf"))
 
     def ask_how_it_is(self) -> None:
@@ -102,6 +106,26 @@ class Allocation:
             self.notices.append(f"going on in the allocation {self.job}, which an earlier driver has left")
         return bool(alive)
 
+    def _look_at_queue(self) -> None:
+        """Tell for which reason the allocation is waited for.
+
+        Raises:
+            LaunchError: It would be waited for for ever.
+        """
+        if self._call is None or time.monotonic() < self._next_ask:
+            return
+        self._next_ask = time.monotonic() + _ASK_SECONDS
+        for row in words.held(ask(words.ask_named(self.name))) or []:
+            if is_hopeless(row.reason):
+                self.release()
+                raise LaunchError(
+                    f"the allocation would be waited for for ever: Slurm says {row.reason}\nThe command was: "
+                    f"{' '.join(words.allocate(self.name, self.nodes, self.arguments))}"
+                )
+            if row.state == "PENDING" and row.reason != self._told:
+                self._told = row.reason
+                self.notices.append(f"waiting in the queue for an allocation of {self.nodes} nodes: {row.reason}")
+
     def _take_up(self, answer: Answer | None) -> None:
         """Take up what was granted."""
         if answer is None:
@@ -111,8 +135,7 @@ class Allocation:
         if self.job:
             self.ask_how_it_is()
         elif answer.code is not None and trouble_in(answer.err) is Trouble.REFUSED:
-            argv = words.allocate(self.name, self.nodes, self.arguments)
-            raise LaunchError(f"{answer.err}\nThe command was: {' '.join(argv)}")
+            raise LaunchError(refusal(answer, words.allocate(self.name, self.nodes, self.arguments)))
         else:
             self._outage(answer)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.dialect import Dialect, Queue, Seen, Standing
 from crayai.hpo.launch.proof import DRIVER, End
@@ -59,6 +60,7 @@ class BatchLauncher:
         self._is_looked_for = bool(self._unnamed)
         self._withdrawn: set[str] = set()
         self._looked_at = -1
+        self._reasons: set[str] = set()
 
     def submit(self, task: Task) -> None:
         """Take `task` along with the next submission."""
@@ -186,6 +188,23 @@ class BatchLauncher:
             else:
                 self._learn(job, seen)
         self._look_back(missing)
+        self._tell_reasons()
+
+    def _tell_reasons(self) -> None:
+        """Tell once for which reasons jobs wait.
+
+        Raises:
+            LaunchError: One would wait for ever.
+        """
+        seen = [job.seen for job in self._spool.jobs.values() if job.seen is not None]
+        waiting = [one for one in seen if one.standing is Standing.WAITS and one.reason]
+        for one in waiting:
+            if self._scheduler.dialect.is_hopeless(one.reason):
+                raise LaunchError(f"a job would wait in the queue for ever: the batch system says {one.reason}")
+        if not any(one.standing is Standing.RUNS for one in seen):
+            for reason in {one.reason for one in waiting} - self._reasons:
+                self._reasons.add(reason)
+                self._scheduler.notice(f"jobs that wait in the queue: {len(waiting)}, because of {reason}")
 
     def _look_back(self, missing: Sequence[Job]) -> None:
         """Ask the accounting for what the queue does not list any more."""

@@ -104,5 +104,11 @@ class Dialect(Protocol):
     def cancel(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that ends jobs."""
 
+    def is_hopeless(self, reason: str) -> bool:
+        """Return whether a job that waits for this reason would wait for ever."""
+
+    def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
+        """Return what is to be told about a command that was refused."""
+
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did."""

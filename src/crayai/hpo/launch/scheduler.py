@@ -1,6 +1,5 @@
 """Talks with a batch system: not too often, not too much, and with patience when nobody answers."""
 
-import shlex
 import time
 from collections.abc import Sequence
 
@@ -51,6 +50,10 @@ class Scheduler:
         told, self._notices = self._notices, []
         return told
 
+    def notice(self, text: str) -> None:
+        """Have the user told."""
+        self._notices.append(text)
+
     def may_submit(self, jobs: int) -> bool:
         """Return whether it is time for a submission, with so many jobs in the queue."""
         gather = min(_MOST_GATHER_SECONDS, _GATHER_SECONDS_PER_JOB * jobs)
@@ -81,7 +84,7 @@ class Scheduler:
                 self._notice_once(is_known=self._is_full, text=f"no more jobs are taken at present: {answer.err}")
                 self._is_full = True
             case Trouble.REFUSED:
-                raise LaunchError(f"{answer.err or answer.out}\nThe command was: {shlex.join(argv)}")
+                raise LaunchError(self.dialect.refusal(answer, argv))
         return False
 
     def cancel(self, jobs: Sequence[str]) -> None:

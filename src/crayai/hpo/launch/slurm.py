@@ -42,6 +42,26 @@ _FULL = re.compile(
 )
 
 
+_NEVER = re.compile(
+    r"Partition(NodeLimit|TimeLimit|Config)|BadConstraints|DependencyNeverSatisfied|(Assoc|QOS)\w*PerJob|Invalid(Account|QOS)|"
+    r"JobHeldAdmin|AccountNotAllowed|QOSNotAllowed"
+)
+_BLAMED: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("partition", ("-p", "--partition")),
+    ("account", ("-A", "--account")),
+    ("qos", ("-q", "--qos")),
+    ("time limit", ("-t", "--time")),
+    ("gres|generic resource", ("--gres", "--gpus", "-G", "--gpus-per-node", "--gpus-per-task")),
+    ("feature|constraint", ("-C", "--constraint")),
+    ("reservation", ("--reservation",)),
+    ("node name|nodelist", ("-w", "--nodelist", "-x", "--exclude")),
+    ("memory", ("--mem", "--mem-per-cpu", "--mem-per-gpu")),
+    ("processors|cpu count|tasks", ("-n", "--ntasks", "-c", "--cpus-per-task", "--ntasks-per-node")),
+    ("node count|node configuration", ("-N", "--nodes")),
+)
+"""What a refusal speaks of, and the options that say it."""
+
+
 class Slurm:
     """Slurm's words; every submission is a job array, whose tasks are named ``JOB_PLACE``."""
 
@@ -117,6 +137,14 @@ class Slurm:
                 found[self.job(array, place)] = _seen(state, nodes, "")
         return found
 
+    def is_hopeless(self, reason: str) -> bool:
+        """Return whether a job that waits for this reason would wait for ever."""
+        return is_hopeless(reason)
+
+    def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
+        """Return what was refused, and by which argument."""
+        return refusal(answer, argv)
+
     def cancel(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that ends jobs."""
         return ["scancel", "--quiet", *jobs]
@@ -131,6 +159,32 @@ def trouble_in(text: str) -> Trouble:
     if _OUTAGE.search(text):
         return Trouble.OUTAGE
     return Trouble.FULL if _FULL.search(text) else Trouble.REFUSED
+
+
+def is_hopeless(reason: str) -> bool:
+    """Return whether a job that waits for this reason would wait for ever, unless somebody changes something."""
+    return bool(_NEVER.search(reason))
+
+
+def refusal(answer: Answer, argv: Sequence[str]) -> str:
+    """Return what was refused, the argument that caused it where that can be told, and the whole command."""
+    said = answer.err or answer.out
+    for pattern, options in _BLAMED:
+        if re.search(pattern, said, re.IGNORECASE) and (blamed := _given(options, argv)):
+            said += f"\nThe argument that it speaks of: {blamed}"
+            break
+    return f"{said}\nThe command was: {shlex.join(argv)}"
+
+
+def _given(options: Sequence[str], argv: Sequence[str]) -> str:
+    """Return the first of the options that is among the words, with its value."""
+    for place, word in enumerate(argv):
+        for option in options:
+            if word == option:
+                return " ".join(argv[place : place + 2])
+            if word.startswith(option + "=" if option.startswith("--") else option) and word[:2] == option[:2]:
+                return word
+    return ""
 
 
 def has_option(words: Sequence[str], option: str) -> bool:
