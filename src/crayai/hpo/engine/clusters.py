@@ -126,7 +126,9 @@ def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: in
 
 def _jobs(cluster: Cluster, directory: Path, name: str, slots: int) -> BatchLauncher:
     arguments = [f"--nodes={cluster.nodes_per_eval}", *shlex.split(cluster.alloc_args)]
-    prefix = ["srun", *shlex.split(cluster.launch_args)] if cluster.launch_args or cluster.nodes_per_eval > 1 else []
+    prefix = (
+        ["srun", "-K", *shlex.split(cluster.launch_args)] if cluster.launch_args or cluster.nodes_per_eval > 1 else []
+    )
     return BatchLauncher(
         directory,
         name,

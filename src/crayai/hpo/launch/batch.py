@@ -231,7 +231,8 @@ class BatchLauncher:
             return Alive()
         if end is not None:
             return self._witnessed(job, end)
-        if time.monotonic() - job.over_since < _SETTLE_SECONDS:
+        may_be_late = self._spool.proofs.claim(job.name) != DRIVER
+        if may_be_late and time.monotonic() - job.over_since < _SETTLE_SECONDS:
             return Alive()
         return self._unproven(job, job.seen)
 
@@ -261,7 +262,7 @@ class BatchLauncher:
             return Exited(-9, seen.limit, None, seen.location)
         if seen.loss is not None:
             return Gone(_words(seen), seen.location, seen.loss)
-        if self._spool.proofs.owner(job.name):
+        if self._spool.proofs.owner(job.name) != DRIVER:
             return Gone(f"its job ended ({seen.word}), and has left no record of its end", seen.location)
         return NotStarted(
             f"its job on {seen.location or 'an unknown node'} ended ({seen.word}), and has left nothing in "

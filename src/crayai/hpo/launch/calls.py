@@ -19,11 +19,11 @@ class Call:
 
     Args:
         argv: The command.
-        timeout_seconds: After that it is killed, and has not answered.
+        timeout_seconds: After that it is killed, and has not answered; None: after a minute.
     """
 
-    def __init__(self, argv: Sequence[str], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._deadline = time.monotonic() + timeout_seconds
+    def __init__(self, argv: Sequence[str], timeout_seconds: float | None = None) -> None:
+        self._deadline = time.monotonic() + (TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds)
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when read
         self._process: subprocess.Popen[bytes] | None = None
         self._problem = ""
@@ -70,9 +70,9 @@ class Call:
         return answer
 
 
-def ask(argv: Sequence[str], timeout_seconds: float = TIMEOUT_SECONDS) -> Answer:
+def ask(argv: Sequence[str]) -> Answer:
     """Return what a command answers."""
-    return Call(argv, timeout_seconds).wait()
+    return Call(argv).wait()
 
 
 def environment() -> dict[str, str]:

@@ -28,12 +28,15 @@ NO_DIRECTORY = 121
 """Exit code of a script that does not find its directories: another machine does not see them."""
 
 _CLOCK_SECONDS = 0.02
+_TERMINATED = "143"
+"""The exit code of a program that SIGTERM has ended: its script was asked, too, and may just not have heard it yet."""
 _TIMED_OUT = (124, 137)  # of timeout(1), by SIGTERM and by SIGKILL
 _SCRIPT = """\
 #!/bin/sh
 # Evaluation {number} of a crayai study, written for a compute node. By hand: sh {path}
 {exports}
-me="${{CRAYAI_JOB:-by hand}}"
+me="${{CRAYAI_JOB:-${{SLURM_STEP_ID:+$SLURM_JOB_ID.$SLURM_STEP_ID}}}}"
+me="${{me:-by hand}}"
 node="${{SLURM_NODEID:-0}}"
 [ "${{SLURM_LOCALID:-0}}" = 0 ] && first=yes || first=  # of the ranks on a node, the first keeps the records
 [ "$node" = 0 ] && name={name} || name={name}."$node"
@@ -195,4 +198,4 @@ def _end_in(facts: Mapping[str, str]) -> End:
     if "error" in facts:
         return End(facts["error"])
     seconds = float(facts["ended"]) - float(facts["began"])
-    return End("", int(facts["code"]), seconds, facts["location"], "asked" in facts)
+    return End("", int(facts["code"]), seconds, facts["location"], "asked" in facts or facts["code"] == _TERMINATED)

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crayai.hpo.launch.base import Loss
 from crayai.hpo.launch.dialect import Answer
 from crayai.hpo.launch.slurm import has_option
 
@@ -104,6 +105,24 @@ def steps(answer: Answer) -> dict[str, str] | None:
         return {} if "Invalid job id" in answer.err else None
     rows = (line.strip().split("|", 1) for line in answer.out.splitlines() if "|" in line)
     return {name: step for step, name in rows}
+
+
+def is_late(said: str) -> bool:
+    """Return whether ``srun`` says that its step was ended at its own limit of time."""
+    return "DUE TO TIME LIMIT" in said
+
+
+def loss_in(said: str) -> tuple[str, Loss]:
+    """Return on which node, if that is known, and by what a step was lost of which ``srun`` says this."""
+    found = re.search(
+        r"Node failure on (\S+)|STEP \S+ ON (\S+) CANCELLED AT \S+( DUE TO (NODE FAILURE|PREEMPTION))?", said
+    )
+    if found is None:
+        return "", Loss.UNKNOWN
+    node, step_node, _, cause = found.groups()
+    if node or cause == "NODE FAILURE":
+        return node or step_node, Loss.NODE_FAILURE
+    return step_node, Loss.PREEMPTED if cause else Loss.CANCELLED
 
 
 def cancel(names: Sequence[str]) -> list[str]:

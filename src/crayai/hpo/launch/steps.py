@@ -6,7 +6,6 @@ fails. The program's own proof says what became of it (see `proof`), on each of 
 """
 
 import os
-import re
 import shlex
 import shutil
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from crayai.hpo.launch import slurm_steps as words
 from crayai.hpo.launch.allocation import Allocation
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, Loss, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.calls import KEPT, ask
 from crayai.hpo.launch.dialect import Trouble
 from crayai.hpo.launch.local import LocalLauncher
@@ -30,6 +29,8 @@ _SPARE_SECONDS = 30.0
 _KILL_SECONDS = 60.0
 _PAUSE_SECONDS = 5.0
 _LAST_WORDS = 500
+_SIGNALLED = 128
+"""Exit codes above it are a shell's account of a signal, as which one rank's end reaches the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +232,9 @@ class StepLauncher:
         argv = words.step(
             allocation.job, name_of(task), shape.nodes_per_eval, shape.arguments, cpus, avoid, ["/bin/sh", str(path)]
         )
-        unset = [f"--unset={name}" for name in os.environ if name.startswith("SLURM_") and name not in KEPT]
+        unset = [
+            f"--unset={name}" for name in os.environ if name.startswith(("SLURM_", "CRAYAI_J")) and name not in KEPT
+        ]
         limit = task.time_limit_seconds
         self._local.submit(
             replace(
@@ -264,7 +267,9 @@ class StepLauncher:
         """Return the end of a step that has left no proof on some node, though the allocation is there."""
         said = _tail(task.stderr)
         if self._proofs.owner(name_of(task)):
-            return Gone(f"its step has left no record of its end: {said}", _node_in(said), _loss_in(said))
+            if words.is_late(said):
+                return Exited(-9, Limit.TIME)
+            return Gone(f"its step has left no record of its end: {said}", *words.loss_in(said))
         if trouble_in(said) is Trouble.OUTAGE:
             self._pause_until = time.monotonic() + _PAUSE_SECONDS
             self._notices.append(f"Slurm does not answer, so the study waits for it: {said}")
@@ -276,7 +281,7 @@ class StepLauncher:
         first = ends[0]
         if first.error:
             return NotStarted(first.error)
-        own = [end for end in ends if not end.was_asked]
+        own = sorted((end for end in ends if not end.was_asked), key=lambda end: end.code > _SIGNALLED)
         bad = next((end for end in own if end.code), None)
         if bad is None and len(own) < len(ends):
             if not self._has_allocation():
@@ -309,13 +314,3 @@ def _tail(path: str) -> str:
     with suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()[-_LAST_WORDS:]
     return ""
-
-
-def _node_in(text: str) -> str:
-    """Return the node of which ``srun`` says that it has failed."""
-    found = re.search(r"Node failure on (\S+)", text)
-    return found[1] if found else ""
-
-
-def _loss_in(text: str) -> Loss:
-    return Loss.NODE_FAILURE if _node_in(text) else Loss.UNKNOWN
