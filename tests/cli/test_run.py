@@ -279,7 +279,7 @@ def test_wrong_usage_is_exit_code_2(place, words, named) -> None:
         (["run", "study.toml", "--generations", "0"], "generations must be a whole number of at least 1, got 0"),
         (["run", "study.toml", "--num-iters", "5"], "num_iters belongs to the strategy 'random'"),
         (["run", "study.toml", "--strategy", "genetics"], "did you mean 'genetic'"),
-        (["run", "study.toml", "--launcher", "slurm"], "launcher 'slurm'"),
+        (["run", "study.toml", "--launcher", "slurn"], "did you mean 'slurm'"),
         (["run", "study.toml", "--time-limit-minutes", "0"], "time_limit_minutes must be above 0, got 0.0"),
         (["run", "study.toml", "--src-path", "nowhere"], "nowhere"),
         (["run", "study.toml", "--dir", "study.toml/run"], "study.toml/run cannot be written to: Not a directory"),

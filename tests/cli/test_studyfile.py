@@ -198,11 +198,37 @@ def test_file_without_hyperparameters_is_refused(plan) -> None:
         plan("[study]\ncommand = 'true'\n")
 
 
-@pytest.mark.parametrize("name", ["slurm", "lsf"])
-def test_other_launchers_are_refused(plan, name) -> None:
-    """A launcher that this version has not is refused with its name and what to use."""
-    with pytest.raises(hpo.LaunchError, match=f"launcher '{name}' .* use 'local'"):
-        plan(f"[study]\ncommand = 'true'\n[launcher]\nname = '{name}'\n" + PARAMS)
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [
+        ("name = 'slurm'", "launcher 'slurm' needs a workload manager .*: srun not found on PATH"),
+        ("name = 'wlm'", "launcher 'wlm' needs a workload manager .*: msub, qsub, srun not found on PATH"),
+        ("name = 'slurn'", "launcher must be one of .*, got 'slurn'; did you mean 'slurm'"),
+        ("nodes = 4", "nodes belongs to the launcher 'slurm', this study uses 'local'"),
+    ],
+)
+def test_launchers_that_are_not_here_are_refused(plan, launcher, message, monkeypatch) -> None:
+    """A launcher that is not here, or that nobody knows, is refused with its name and what there is."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(hpo.CrayaiError, match=message):
+        plan(f"[study]\ncommand = 'true'\n[launcher]\n{launcher}\n" + PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("mode = 'tasks'", "mode must be 'steps' or 'jobs', got 'tasks'"),
+        ("nodes = 1\nnodes_per_eval = 2", "nodes_per_eval must be between 1 and nodes, got nodes=1 nodes_per_eval=2"),
+        ("nodes = 2\nnodes_per_eval = 2\nevals_per_node = 2", "either share a node or have several"),
+        ('alloc_args = "-t \'5"', "alloc_args is no list of words"),
+    ],
+)
+def test_settings_of_a_cluster_that_cannot_be(plan, settings, message, monkeypatch, tmp_path) -> None:
+    """What cannot be is refused before anything is asked for."""
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(hpo.SettingsError, match=message):
+        plan(f"[study]\ncommand = 'true'\n[launcher]\nname = 'slurm'\n{settings}\n" + PARAMS)
 
 
 def test_unreadable_files_are_refused(tmp_path) -> None:

@@ -242,6 +242,17 @@ def test_flipped_bits(stopped, undisturbed, seeded):
     assert mended
 
 
+@pytest.mark.fault("the schema of the log is damaged", "likewise")
+def test_a_damaged_view(stopped, undisturbed):
+    """Where only the text of a view is damaged, every record is there, and still the log is mended."""
+    root = stopped("genetic")
+    content = (root / "study.db").read_bytes()
+    (root / "study.db").write_bytes(content.replace(b"told.number", b"told.numbar", 1))
+    with pytest.raises(StoreError, match="crayai recover"):
+        content_of(root)
+    assert expect_as_undisturbed(root, "genetic", undisturbed, "view")[0]
+
+
 @pytest.mark.fault("the head of the log is destroyed", "likewise")
 def test_a_destroyed_header(stopped, undisturbed):
     """Without the header of the file nothing is lost."""

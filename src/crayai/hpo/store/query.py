@@ -111,6 +111,7 @@ class Reader:
         (problem,) = next(self._rows("PRAGMA integrity_check(1)"))
         if problem != "ok":
             raise unreadable(self._path, StoreError(problem))
+        next(iter(self.evaluations()), None)  # through the view, whose text may be damaged
         return sum(1 for _ in self.events())
 
     def attempts(self) -> dict[int, int]:
