@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from crayai.hpo.launch.allocation import Allocation
-from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, NotStarted, Withdrawn
+from crayai.hpo.launch.base import Exited, Gone, Loss, NotStarted, Withdrawn
 from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.slurm import Slurm
 from crayai.hpo.launch.steps import Shape, StepLauncher
@@ -234,25 +234,3 @@ def test_a_directory_that_nodes_do_not_see(slurm, tmp_path):
     assert "do the compute nodes see this directory" in end.reason
     launcher.close()
     assert slurm
-
-
-def test_time_limit_of_slurm(own_slurm, tmp_path):
-    """A job that is ended by Slurm's own limit has reached its limit of time."""
-    own_slurm(nodes=1, extra="OverTimeLimit=0\n")
-    launcher = jobs(tmp_path, arguments=["--time=1"])
-    task = make_task(tmp_path, 0, RUNS_ON)
-    started(launcher, task)
-    launcher.cancel  # noqa: B018 - only Slurm ends it
-    (end,) = ends_of_slowly(launcher, task)
-    assert end.limit is Limit.TIME
-    launcher.close()
-
-
-def ends_of_slowly(launcher, task):
-    """Return the end of a task that takes longer than a minute."""
-    for _ in range(3):
-        try:
-            return ends_of(launcher, [task])
-        except AssertionError:
-            continue
-    raise AssertionError("no end")

@@ -181,7 +181,7 @@ class Loop:
                 continue
             if status.seconds is not None and not attempt.is_control:
                 failed = Failed(Cause.CANCELLED, "ended by the driver, which was asked to stop")
-                self._note(Failure(attempt, failed, status.seconds, status.location))
+                self._note(Failure(attempt, failed, status.seconds, location=""))
             self._again(attempt)
         for text in self.launcher.notices():
             self._notice(text)

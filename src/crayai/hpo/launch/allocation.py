@@ -25,6 +25,8 @@ class Allocation:
         job: Its number; empty: it is not granted yet.
         is_own: Whether we made it, and so release it.
         reason: Why nothing can run in it any more; empty: something can.
+        held: What Slurm last said of it.
+        node_names: Of its nodes.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Allocation:
     is_own: bool = True
     reason: str = ""
     held: words.Held | None = None
+    node_names: frozenset[str] = frozenset()
     notices: list[str] = field(default_factory=list)
     _call: Call | None = None
     _next_ask: float = 0.0
@@ -80,6 +83,8 @@ class Allocation:
             return
         if self.held.seconds_left is not None:
             self._end = time.monotonic() + self.held.seconds_left
+        if self.is_ready and not self.node_names:
+            self.node_names = frozenset(ask(words.ask_names(self.held.node_list)).out.split())
         if not self.is_ready:
             self._next_ask = time.monotonic() + _RETRY_SECONDS
 

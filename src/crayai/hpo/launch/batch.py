@@ -231,7 +231,7 @@ class BatchLauncher:
             return Alive()
         if end is not None:
             return self._witnessed(job, end)
-        may_be_late = self._spool.proofs.claim(job.name) != DRIVER
+        may_be_late = job.seen is None or self._spool.proofs.claim(job.name) != DRIVER
         if may_be_late and time.monotonic() - job.over_since < _SETTLE_SECONDS:
             return Alive()
         return self._unproven(job, job.seen)

@@ -39,7 +39,7 @@ class Scheduler:
         self._name, self._arguments = name, list(arguments)
         self._poll_seconds = poll_seconds
         self._asking: Call | None = None
-        self._asked_at = self._submitted_at = float("-inf")
+        self._asked_at = self._submitted_at = self._last_id_at = float("-inf")
         self._pause_seconds = 0.0
         self._to_cancel: list[str] = []
         self._is_out = self._is_full = False
@@ -71,6 +71,7 @@ class Scheduler:
         self._submitted_at = time.monotonic()
         if name := self.dialect.submission(answer):
             submission.know(name)
+            self._last_id_at = time.monotonic()
             self._pause_seconds, self.most_together = 0.0, self._most_together
             self._recovered()
             self._is_full = False
@@ -99,7 +100,7 @@ class Scheduler:
             del self._to_cancel[: len(some)]
 
     def listen(self) -> Queue | None:
-        """Return what it says of the jobs; None: nothing at present. It is asked in the background."""
+        """Return what it says of all jobs; None: nothing at present. It is asked in the background."""
         if self._asking is None:
             if time.monotonic() - self._asked_at >= self._poll_seconds:
                 self._asked_at = time.monotonic()
@@ -115,6 +116,9 @@ class Scheduler:
             self._outage(answer)
             return None
         self._recovered()
+        if self._last_id_at >= self._asked_at:
+            self.ask_soon()  # what was submitted meanwhile may be missing in this answer
+            return None
         self.cancel(())
         return queue
 

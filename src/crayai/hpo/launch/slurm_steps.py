@@ -12,7 +12,7 @@ from crayai.hpo.launch.base import Loss
 from crayai.hpo.launch.dialect import Answer
 from crayai.hpo.launch.slurm import has_option
 
-_FIELDS = "%A|%T|%L|%D|%C|%r"
+_FIELDS = "%A|%T|%L|%D|%C|%N|%r"
 _SIZES = ("-n", "--ntasks", "--ntasks-per-node", "-c", "--cpus-per-task", "--cpus-per-gpu", "-s", "--oversubscribe",
           "--exclusive", "--mem", "--mem-per-cpu", "--mem-per-gpu")  # fmt: skip
 _ENDED = {"TIMEOUT", "DEADLINE", "CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "COMPLETED", "FAILED",
@@ -29,6 +29,7 @@ class Held:
         seconds_left: Until its limit of time; infinite: there is none, None: not known.
         nodes: How many.
         cpus: Of all nodes together.
+        node_list: Their names, as Slurm writes them.
         reason: Why it waits.
     """
 
@@ -37,6 +38,7 @@ class Held:
     seconds_left: float | None
     nodes: int
     cpus: int
+    node_list: str
     reason: str
 
     @property
@@ -72,11 +74,16 @@ def held(answer: Answer) -> list[Held] | None:
     """Return the allocations of which Slurm has told; None: it has told nothing that can be relied on."""
     if answer.code != 0:
         return [] if "Invalid job id" in answer.err else None
-    rows = [line.split("|", 5) for line in answer.out.splitlines() if line.count("|") >= 5]  # noqa: PLR2004 - fields
+    rows = [line.split("|", 6) for line in answer.out.splitlines() if line.count("|") >= 6]  # noqa: PLR2004 - fields
     return [
-        Held(job, state.split()[0], _seconds(left), _number(nodes), _number(cpus), reason)
-        for job, state, left, nodes, cpus, reason in rows
+        Held(job, state.split()[0], _seconds(left), _number(nodes), _number(cpus), node_list, reason)
+        for job, state, left, nodes, cpus, node_list, reason in rows
     ]
+
+
+def ask_names(node_list: str) -> list[str]:
+    """Return the command that writes out a list of nodes such as ``n[1-4]``."""
+    return ["scontrol", "show", "hostnames", node_list]
 
 
 def step(

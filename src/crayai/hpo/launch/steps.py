@@ -228,7 +228,8 @@ class StepLauncher:
         text = script_of(task, self._proofs.directory, path, shlex.join(task.argv), writes=False)
         path.write_text(text, encoding="utf-8")
         cpus = None if shape.evals_per_node == 1 else max(1, held.cpus // max(1, held.nodes) // shape.evals_per_node)
-        avoid = task.avoid if len(task.avoid) + shape.nodes_per_eval <= held.nodes else ()
+        known = [node for node in task.avoid if node in allocation.node_names]
+        avoid = known if len(known) + shape.nodes_per_eval <= held.nodes else ()
         argv = words.step(
             allocation.job, name_of(task), shape.nodes_per_eval, shape.arguments, cpus, avoid, ["/bin/sh", str(path)]
         )
@@ -248,7 +249,9 @@ class StepLauncher:
 
     def _judge(self, task: Task, status: JobStatus) -> JobStatus:
         """Return what became of a step whose ``srun`` has ended so."""
-        if isinstance(status, Withdrawn | NotStarted):
+        if isinstance(status, Withdrawn):
+            return Withdrawn(status.seconds)  # the location is a slot of this machine, and no node
+        if isinstance(status, NotStarted):
             return status
         name = name_of(task)
         names = [name, *(f"{name}.{node}" for node in range(1, self._shape.nodes_per_eval))]
@@ -260,7 +263,7 @@ class StepLauncher:
         if not self._has_allocation():
             return Withdrawn()
         if isinstance(status, Exited) and status.limit is not None:
-            return status
+            return replace(status, location="")
         return self._unproven(task)
 
     def _unproven(self, task: Task) -> JobStatus:
