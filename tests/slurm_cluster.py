@@ -133,7 +133,8 @@ class SlurmCluster:
 
     def restart(self, node):
         """Start the slurmd of a node that has died."""
-        subprocess.run([daemon("slurmd"), "-N", node], check=True, env=self.environment)
+        self._server.stdin.write(f"{node}\n")
+        self._server.stdin.flush()
 
     def signal_controller(self, number):
         """Send a signal to slurmctld, such as SIGSTOP and SIGCONT."""

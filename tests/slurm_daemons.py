@@ -2,8 +2,8 @@
 
     python slurm_daemons.py DIR OPTIONS [--stay]
 
-It prints ``up`` when all nodes are idle. The end is when its standard input closes, as it does when whoever started it
-dies, or, with --stay, when it is told by SIGTERM.
+It prints ``up`` when all nodes are idle, and then starts the slurmd of each node that it reads a line with. The end is
+when its standard input closes, as it does when whoever started it dies, or, with --stay, when it is told by SIGTERM.
 """
 
 import ctypes
@@ -120,7 +120,7 @@ def make_gpus(base):
 
 
 def start(base, options):
-    """Start all daemons, and wait until the nodes are idle."""
+    """Start all daemons, and wait until the nodes are idle; return what runs commands."""
     database = configure(base, options)
     run = Runner(base)
     key = base / "munge.key"
@@ -137,6 +137,7 @@ def start(base, options):
         (base / "spool" / f"n{i}").mkdir()
         run("slurmd", "-N", f"n{i}")
     wait_until(lambda: run("sinfo", "-h", "-N", "-o", "%N %T").count(" idle") >= options["nodes"], "all nodes idle")
+    return run
 
 
 def start_accounting(base, port, run):
@@ -201,13 +202,14 @@ def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        start(base, options)
+        run = start(base, options)
         sys.stdout.write("up\n")
         sys.stdout.flush()
         if "--stay" in sys.argv:
             while True:
                 signal.pause()
-        sys.stdin.read()
+        for node in sys.stdin:
+            run("slurmd", "-N", node.strip())
     finally:
         kill_all()
 

@@ -219,8 +219,10 @@ class BatchLauncher:
         """Take note of what was heard of a job; None: nothing, though it should have been."""
         job.seen = seen
         if seen is not None and seen.standing is not Standing.OVER:
-            job.over_since = None
-        elif job.over_since is None:
+            job.over_since, job.times_over = None, 0
+            return
+        job.times_over += 1
+        if job.over_since is None:
             job.over_since = time.monotonic()
 
     def _status(self, job: Job, end: End | None) -> JobStatus:
@@ -229,24 +231,28 @@ class BatchLauncher:
             return self._proven(job, end)
         if job.over_since is None:
             return Alive()
-        if end is not None:
-            return self._witnessed(job, end)
+        if end is not None and job.seen is not None:
+            return self._witnessed(job, end, job.seen) if job.times_over > 1 else Alive()
         may_be_late = job.seen is None or self._spool.proofs.claim(job.name) != DRIVER
         if may_be_late and time.monotonic() - job.over_since < _SETTLE_SECONDS:
             return Alive()
-        return self._unproven(job, job.seen)
+        return self._unproven(job, job.seen) if end is None else self._proven(job, end)
 
     def _proven(self, job: Job, end: End) -> JobStatus:
         if job.is_cancelled:
             return Withdrawn(end.seconds, end.location)
         return NotStarted(end.error) if end.error else end.exited(job.limit_seconds)
 
-    def _witnessed(self, job: Job, end: End) -> JobStatus:
-        """Return the end of a job that something outside has told to end, or killed; the batch system knows why."""
-        exited, seen = end.exited(job.limit_seconds), job.seen
+    @staticmethod
+    def _witnessed(job: Job, end: End, seen: Seen) -> JobStatus:
+        """Return the end of a job that something outside has told to end, or killed; the batch system knows why.
+
+        It was heard twice that the job is over, for one that is requeued may seem to be for a moment.
+        """
+        exited = end.exited(job.limit_seconds)
         if job.is_cancelled:
             return Withdrawn(end.seconds, end.location)
-        if seen is None or exited.limit is not None:
+        if exited.limit is not None:
             return exited
         if seen.loss is not None:
             return Gone(_words(seen), end.location, seen.loss)

@@ -36,6 +36,7 @@ class Job:
         place: Among the jobs of the submission.
         seen: What was last heard of it.
         over_since: When it was first heard to be over, or not listed.
+        times_over: How often it was heard since.
         is_cancelled: Whether the driver wants it to end.
     """
 
@@ -46,6 +47,7 @@ class Job:
     place: int
     seen: Seen | None = None
     over_since: float | None = None
+    times_over: int = 0
     is_cancelled: bool = False
 
     def words(self) -> str:
