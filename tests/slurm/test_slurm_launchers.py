@@ -176,7 +176,7 @@ def test_the_limit_of_an_allocation(slurm, tmp_path):
             assert ends_of(launcher, [task]) == [Exited(0)]
             assert launcher._allocation.job != first
         launcher.close()
-    assert slurm.run("squeue", "-h") == ""
+    slurm.wait(lambda: slurm.run("squeue", "-h") == "", "nothing is left in the queue")
 
 
 def test_several_on_a_node(own_slurm, tmp_path):
@@ -217,7 +217,7 @@ def test_several_nodes(kind, slurm, tmp_path):
     assert ends[1].code in (5, 143), "that of the rank, or srun's account of those that it killed for it"
     assert ends[2] == Exited(6)
     launcher.close()
-    assert slurm.run("squeue", "-h") == ""
+    slurm.wait(lambda: slurm.run("squeue", "-h") == "", "nothing is left in the queue")
 
 
 def test_a_directory_that_nodes_do_not_see(slurm, tmp_path):

@@ -76,7 +76,7 @@ def test_a_study(mode, place, slurm):
     """A study runs each evaluation once, and leaves neither jobs nor an allocation."""
     assert "Best: " in finish(driver(mode))
     expect_all_once()
-    assert slurm.run("squeue", "-h") == ""
+    slurm.wait(lambda: slurm.run("squeue", "-h") == "", "nothing is left in the queue")
     assert not (place / "run" / "jobs").exists()
 
 
@@ -96,7 +96,7 @@ def test_a_driver_that_is_killed(mode, place, slurm):
         wait_until(lambda: traces("end") == traces("begin"), "what ran has ended")
     finish(driver(mode))
     expect_all_once()
-    assert slurm.run("squeue", "-h") == ""
+    slurm.wait(lambda: slurm.run("squeue", "-h") == "", "nothing is left in the queue")
 
 
 @pytest.mark.fault("the driver of jobs of Slurm gets SIGTERM", "it leaves at once; the jobs go on, and are adopted")
@@ -142,7 +142,7 @@ def test_an_old_script(place, slurm):
     assert done.returncode == 0, done.stderr
     assert {line for line in done.stdout.splitlines() if line in slurm.nodes} == set(slurm.nodes)
     assert (place / "pop.log").exists()
-    assert slurm.run("squeue", "-h") == ""
+    slurm.wait(lambda: slurm.run("squeue", "-h") == "", "nothing is left in the queue")
 
 
 @pytest.mark.parametrize(
