@@ -98,7 +98,7 @@ class Driver:
             launcher=self.launcher,
             tasks=tasks,
             outputs=outputs,
-            observers=[self.watcher],
+            observer=self.watcher,
             **settings,
         )
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from crayai.cli.run import plan_of, study_options
+from crayai.cli.run import plan_of, study_arguments
 from crayai.cli.studyfile import Plan
 from crayai.hpo.engine.bench import Watcher
 from crayai.hpo.engine.checkup import check_up, estimate_from
@@ -38,22 +38,8 @@ _NAME, _SHORT_NAME, _LEAST_WIDTH, _MOST_WIDTH = 26, 13, 40, 110
 _EPILOG = "Study file, options, --param and command are those of crayai run: see crayai run --help."
 
 
-def _study_arguments(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command what says which study is meant."""
-    for add in (
-        study_options,
-        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
-        click.option("--param", "params", multiple=True, metavar="LINE", help="A hyperparameter; repeatable."),
-        click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("run"), show_default=True,
-                     help="Directory that the study will have; nothing is written there."),
-        click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[STUDY.toml] [-- COMMAND …]"),
-    ):  # fmt: skip
-        function = add(function)
-    return function
-
-
 @click.command(epilog=f"{_EPILOG} Exit codes: 0 no problem, notes at most; 1 a problem; 130 stopped by Ctrl-C.")
-@_study_arguments
+@study_arguments
 @click.option("--quick", is_flag=True, help="Leave out the runs that change one flag alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def doctor(
@@ -99,7 +85,7 @@ def doctor(
 
 
 @click.command(epilog=_EPILOG)
-@_study_arguments
+@study_arguments
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
               help="How long an evaluation takes; left out: as the log in --dir says, or one run shows.")  # fmt: skip
 def estimate(

@@ -11,7 +11,7 @@ from crayai.cli.doctor import doctor, estimate
 from crayai.cli.inspect import best, export, show, status, verify
 from crayai.cli.recover import recover
 from crayai.cli.replay import replay
-from crayai.cli.run import run
+from crayai.cli.run import run, tick
 from crayai.hpo.errors import CrayaiError, StudyFailed
 
 EXIT_REFUSED = 1
@@ -19,7 +19,8 @@ EXIT_STUDY_FAILED = 3
 
 _EPILOG = """
 Exit codes: 0 done; 1 refused or impossible, with a message; 2 wrong usage; 3 the program fails whatever the
-hyperparameters; 130, 138, 143 stopped by Ctrl-C, SIGUSR1, SIGTERM, to be gone on with by the same command.
+hyperparameters; 75 the allocation has no time left for more, and 130, 138, 143 stopped by Ctrl-C, SIGUSR1, SIGTERM,
+to be gone on with by the same command.
 """
 
 
@@ -29,7 +30,7 @@ def cli() -> None:
     """Hyperparameter search for any training command."""
 
 
-for command in (run, doctor, estimate, status, best, show, export, replay, verify, recover):
+for command in (run, tick, doctor, estimate, status, best, show, export, replay, verify, recover):
     cli.add_command(command)
 
 

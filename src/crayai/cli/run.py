@@ -1,6 +1,9 @@
 """``crayai run``: start a study, or go on with it."""
 
+import shlex
+import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,13 @@ from rich.text import Text
 from crayai.cli.display import choose_display, standing
 from crayai.cli.studyfile import KEYS, Plan, read_plan
 from crayai.hpo.engine.checkpoints import Checkpoints
+from crayai.hpo.engine.clusters import cluster_launcher, driver_job
 from crayai.hpo.engine.conduct import check_program, conduct
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import with_seed
 from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.launch.driver_job import AGAIN
 from crayai.hpo.store.base import MemoryLog
 
 _TYPES: dict[str, Any] = {
@@ -28,10 +33,11 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("crossover_rate", "quantile", "perturbation", "resample_rate"), float),
     "fom": str,
     "src_path": str,
-    **dict.fromkeys(("checkpoint", "keep", "exploit", "mode", "alloc_args", "launch_args"), str),
+    **dict.fromkeys(("checkpoint", "keep", "exploit", "mode", "alloc_args", "launch_args", "job_args"), str),
     "poll_seconds": float,
 }
 _DRY_RUN_COMMANDS = 10
+_NO_STUDY_ID = "00000000"
 
 _EPILOG = "\b\nKeys of a study file, each also an option (--pop-size 9; --on-signal for [failures]):\n" + "\n".join(
     f"  [{table}]\n" + "\n".join(f"    {key:<20} {meaning}" for key, meaning in keys.items())
@@ -39,8 +45,17 @@ _EPILOG = "\b\nKeys of a study file, each also an option (--pop-size 9; --on-sig
 )
 
 
-def study_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each key of a study file."""
+def study_arguments(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what says which study is meant, with one option for each key of a study file."""
+    for add in (
+        click.option("-q", "--quiet", is_flag=True, help="Show nothing but what matters."),
+        click.option("--param", "params", multiple=True, metavar="LINE",
+                     help="A hyperparameter, such as '--lr=1e-5..1e-1 log' or '--act=relu|tanh'; repeatable."),
+        click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("run"), show_default=True,
+                     help="Directory of the study; a study that is there is gone on with."),
+        click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[STUDY.toml] [-- COMMAND …]"),
+    ):  # fmt: skip
+        function = add(function)
     for table, keys in reversed(list(KEYS.items())):
         for key in reversed(list(keys)):
             if key == "command":
@@ -63,21 +78,17 @@ def _gpus(_context: click.Context, _option: click.Parameter, value: str | None) 
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[STUDY.toml] [-- COMMAND …]")
-@click.option("--dir", "directory", type=click.Path(path_type=Path), default=Path("run"), show_default=True,
-              help="Directory of the study; a study that is there is gone on with.")  # fmt: skip
-@click.option("--param", "params", multiple=True, metavar="LINE",
-              help="A hyperparameter, such as '--lr=1e-5..1e-1 log' or '--act=relu|tanh'; repeatable.")  # fmt: skip
+@study_arguments
 @click.option("--extend", is_flag=True, help="Take a raised budget (generations, num_iters) for the study there.")
-@click.option("--dry-run", is_flag=True, help="Print the first commands and run nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="Show nothing but what matters.")
-@study_options
+@click.option("--dry-run", is_flag=True, help="Print what would be run or submitted, and run nothing.")
+@click.option("--as-job", is_flag=True, help="Submit this command as a job, which goes on until the study is over.")
 def run(
     words: tuple[str, ...],
     directory: Path,
     params: tuple[str, ...],
     extend: bool,
     dry_run: bool,
+    as_job: bool,
     quiet: bool,
     **keys: Any,
 ) -> None:
@@ -88,16 +99,47 @@ def run(
     crayai run --strategy genetic --param '--lr=1e-5..1e-1 log' -- python train.py
     """  # noqa: D301 - click wants the character
     plan = plan_of(words, params, keys)
+    if as_job:
+        _submit(plan, directory, is_dry=dry_run)
+        return
     if dry_run:
         _print_commands(plan, directory)
         return
+    _drive(plan, directory, quiet=quiet, extend=extend)
+
+
+@click.command(epilog="Options as of crayai run. With cron: */5 * * * * cd PLACE && crayai tick -q study.toml")
+@study_arguments
+def tick(words: tuple[str, ...], directory: Path, params: tuple[str, ...], quiet: bool, **keys: Any) -> None:
+    """Drive the study of a file or of options a little: take in what has ended, submit what is next, and leave.
+
+    Its evaluations must be jobs of a batch system (--mode jobs), which go on without a driver.
+    """
+    plan = plan_of(words, params, keys)
+    if plan.evaluation.cluster is None or plan.evaluation.cluster.mode != "jobs":
+        raise click.UsageError("crayai tick leaves its evaluations alone: they must be jobs of a batch system, as with "
+                               "--launcher slurm --mode jobs")  # fmt: skip
+    _drive(plan, directory, quiet=quiet, is_brief=True)
+
+
+def _drive(plan: Plan, directory: Path, *, quiet: bool, extend: bool = False, is_brief: bool = False) -> None:
+    """Work on a study, and tell how far it is."""
     console = Console(stderr=True)
     display = choose_display(console, slots=plan.evaluation.capacity, quiet=quiet)
-    done = conduct(plan.study, directory, plan.evaluation, [display], budget=plan.budget, extend=extend)
+    done = conduct(
+        plan.study, directory, plan.evaluation, [display], budget=plan.budget, extend=extend, is_brief=is_brief
+    )
+    if done.is_out_of_time:
+        console.print(Text(f"stopped: {done.end_reason}; the same command goes on"), soft_wrap=True)
+        raise click.exceptions.Exit(AGAIN)
     if done.end_reason:
         console.print(Text(f"stopped: {done.end_reason}; the same command with more goes on"), soft_wrap=True)
     if done.search.is_done or done.end_reason:
         _print_result(done.search)
+        return
+    if is_brief and done.has_left and not done.signal:
+        if not quiet:
+            console.print(Text(f"evaluations go on without a driver. So far: {standing(done.search)}"))
         return
     console.print(Text(f"stopped; the same command goes on. So far: {standing(done.search)}"))
     raise click.exceptions.Exit(128 + done.signal)
@@ -116,18 +158,45 @@ def plan_of(words: tuple[str, ...], params: tuple[str, ...], keys: dict[str, Any
     return read_plan(file, options, params, words[1:] if has_file else words)
 
 
+def _submit(plan: Plan, directory: Path, *, is_dry: bool) -> None:
+    """Submit the command that we were called by, as a job, or print what would be submitted."""
+    check_program(plan.study, plan.evaluation.source)
+    words = sys.argv[1:]
+    words.remove("--as-job")
+    if is_dry:
+        words.remove("--dry-run")
+    command = [sys.executable, "-m", "crayai", *words]
+    job, dialect = driver_job(plan.evaluation.cluster, directory, command, plan.job_minutes, plan.job_args)
+    if is_dry:
+        click.echo(f"{shlex.join(job.submit(dialect))}\n\n{job.path}:\n{job.script(dialect)}")
+        return
+    name = job.start(dialect)
+    click.echo(f"submitted the driver as job {name}; what it says is in {job.log}, and crayai status {directory} tells")
+
+
 def _print_commands(plan: Plan, directory: Path) -> None:
     """Print the command lines of the first evaluations."""
     check_program(plan.study, plan.evaluation.source)
     search = Search(with_seed(plan.study, 0), MemoryLog())
     paths = StudyDirectory(directory)
     checkpoints = Checkpoints(root=paths.checkpoints(plan.evaluation.checkpoint), search=search)
-    tasks = TaskMaker(search=search, directory=paths, study_id="", caller=Path.cwd(), checkpoints=checkpoints)
-    for _ in range(_DRY_RUN_COMMANDS):
-        asked = search.ask()
-        if asked is None:
-            break
+    tasks = TaskMaker(
+        search=search,
+        directory=paths,
+        study_id=_NO_STUDY_ID,
+        caller=Path.cwd(),
+        checkpoints=checkpoints,
+        source=plan.evaluation.source,
+        time_limit_seconds=plan.evaluation.time_limit_seconds,
+        is_dry=True,
+    )
+    first = list(islice(iter(search.ask, None), _DRY_RUN_COMMANDS))
+    for asked in first:
         click.echo(tasks.line(asked))
+    if plan.evaluation.cluster is not None:
+        launcher = cluster_launcher(plan.evaluation.cluster, directory, _NO_STUDY_ID, plan.evaluation.capacity)
+        together = first[: launcher.capacity]
+        click.echo(f"\n{launcher.rehearse([tasks.make(asked, 1) for asked in together])}")
 
 
 def _print_result(search: Search) -> None:

@@ -16,6 +16,7 @@ from crayai.hpo.engine.policies import POLICIES
 from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.space.parse import space_from_lines, space_from_table
+from crayai.hpo.strategy.base import check_at_least
 
 KEYS: Mapping[str, Mapping[str, str]] = {
     "study": {
@@ -71,6 +72,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "launch_args": "slurm: arguments of srun",
         "max_allocations": "slurm: how many may be made one after another, when one ends before the study",
         "poll_seconds": "slurm: how often it is asked about jobs, at most",
+        "job_minutes": "run --as-job: limit of time of the job that is the driver, by default 60",
+        "job_args": "run --as-job: more arguments of the command that submits it",
     },
     "failures": {key: f"what follows, by default '{POLICIES[cause]}'" for key, cause in POLICY_KEYS.items()},
 }
@@ -78,11 +81,14 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 
 _KINDS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("command", "goal", "fom", "src_path", "name", "checkpoint", "keep", "exploit"), (str, "text")),
-    **dict.fromkeys(("mode", "alloc_args", "launch_args"), (str, "text")),
+    **dict.fromkeys(("mode", "alloc_args", "launch_args", "job_args"), (str, "text")),
     "keep_output": (bool, "true or false"),
     "gpus": (list, "a list"),
 }
 """What TOML must give for the keys that nobody else checks."""
+
+
+_JOB_MINUTES = 60
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class Plan:
     study: Study
     evaluation: EvaluationSettings
     budget: Budget
+    job_minutes: int
+    job_args: str
 
 
 def read_plan(
@@ -149,6 +157,8 @@ def _check(file: Path | None, tables: Mapping[str, Any]) -> None:
 def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     study, launcher = dict(tables["study"]), dict(tables.get("launcher", {}))
     cluster = _cluster(launcher)
+    job_minutes, job_args = launcher.pop("job_minutes", _JOB_MINUTES), launcher.pop("job_args", "")
+    check_at_least(1, job_minutes=job_minutes)
     source = study.pop("src_path", None)
     checkpoint = study.pop("checkpoint", "")
     evaluation = EvaluationSettings(
@@ -167,7 +177,7 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     )
     budget = Budget(**{field.name: study.pop(field.name, None) for field in fields(Budget)})
     strategy = _strategy(dict(tables.get("strategy", {})), study.pop("repeats", 1), file, trains_on=bool(checkpoint))
-    return Plan(Study(space=space, strategy=strategy, **study), evaluation, budget)
+    return Plan(Study(space=space, strategy=strategy, **study), evaluation, budget, job_minutes, job_args)
 
 
 def _cluster(launcher: dict[str, Any]) -> Cluster | None:

@@ -146,7 +146,6 @@ class Bench:
         needs_own = source is not None or "directory" in self._study.filled_command.facts
         own = directory.make_evaluation(probe.number, source) if needs_own else None
         tag = f"{directory.root.name}:{number}:1"
-        minutes = self._settings.time_limit_minutes
         task = Task(
             tag=tag,
             argv=(*(handover.bring if handover else ()), *rendered.argv),
@@ -161,7 +160,7 @@ class Bench:
             },
             directory=Path.cwd() if own is None or source is None else own,
             output=directory.output(probe.number, 1),
-            time_limit_seconds=None if minutes is None else 60 * minutes,
+            time_limit_seconds=self._settings.time_limit_seconds,
         )
         return task, rendered.line
 

@@ -1,18 +1,22 @@
 """From settings to the launcher of a workload manager."""
 
+import hashlib
 import os
 import re
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.launch import slurm_steps
 from crayai.hpo.launch.allocation import Allocation
-from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.calls import ask
+from crayai.hpo.launch.dialect import Dialect
+from crayai.hpo.launch.driver_job import DriverJob
 from crayai.hpo.launch.slurm import Slurm
 from crayai.hpo.launch.steps import Shape, StepLauncher
 from crayai.hpo.strategy.base import check_above, check_at_least
@@ -106,7 +110,30 @@ def manager_here(wished: str | None, wanted: str) -> str:
     return found
 
 
-def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: int) -> Launcher:
+def driver_job(
+    cluster: Cluster | None, directory: Path, command: Sequence[str], minutes: int, arguments: str
+) -> tuple[DriverJob, Dialect]:
+    """Return the job that drives a study by `command`; with steps it is the allocation, too.
+
+    Raises:
+        LaunchError: There is no workload manager.
+    """
+    manager_here(cluster.manager if cluster else None, "--as-job")
+    directory = directory.absolute()
+    has_steps = cluster is not None and cluster.mode == "steps" and not cluster.alloc_jobid
+    words = slurm_steps.nodes_words(cluster.nodes, cluster.alloc_args) if cluster and has_steps else []
+    job = DriverJob(
+        directory=directory,
+        caller=Path.cwd(),
+        command=command,
+        name=f"crayai-driver-{hashlib.sha256(str(directory).encode()).hexdigest()[:8]}",
+        minutes=minutes,
+        arguments=[*words, *shlex.split(arguments)],
+    )
+    return job, Slurm()
+
+
+def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: int) -> StepLauncher | BatchLauncher:
     """Return the launcher for a study.
 
     Raises:

@@ -13,7 +13,7 @@ from crayai.hpo.engine.checkpoints import Checkpoints, Keep
 from crayai.hpo.engine.clusters import Cluster, cluster_launcher
 from crayai.hpo.engine.interrupts import GRACE_SECONDS, Interrupts
 from crayai.hpo.engine.loop import Loop
-from crayai.hpo.engine.observer import Observer
+from crayai.hpo.engine.observer import Observer, Observers
 from crayai.hpo.engine.outputs import Outputs
 from crayai.hpo.engine.policies import policies_of
 from crayai.hpo.engine.resume import OpenStudy, open_study
@@ -89,6 +89,11 @@ class EvaluationSettings:
         return self.slots or (self.cluster.slots if self.cluster else len(os.sched_getaffinity(0)))
 
     @property
+    def time_limit_seconds(self) -> float | None:
+        """Of one evaluation; None: none."""
+        return None if self.time_limit_minutes is None else 60 * self.time_limit_minutes
+
+    @property
     def nodes_per_evaluation(self) -> float:
         """How many nodes an evaluation has, or which part of one."""
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
@@ -103,12 +108,16 @@ class Conducted:
         end_reason: Why it was left before its end; empty: it is over, or a signal asked for it.
         signal: The signal that asked to stop; 0: none did.
         checkpoints: The directory of checkpoints.
+        is_out_of_time: Whether the same command could go on at once, elsewhere.
+        has_left: Whether evaluations go on for the next driver.
     """
 
     search: Search
     end_reason: str
     signal: int
     checkpoints: Path
+    is_out_of_time: bool
+    has_left: bool
 
 
 def conduct(
@@ -119,8 +128,11 @@ def conduct(
     *,
     budget: Budget | None = None,
     extend: bool = False,
+    is_brief: bool = False,
 ) -> Conducted:
     """Run `study` in the directory `root` until it is over, the budget used up, or a signal stops it.
+
+    If `is_brief`, only for as long as there is something else to do than to wait.
 
     Raises:
         SettingsError: The command's program does not exist, or the directory cannot be written to.
@@ -131,15 +143,16 @@ def conduct(
     check_program(study, settings.source)
     with open_study(root, study, extend=extend) as opened:
         checkpoints = _checkpoints(opened, settings)
-        for observer in observers:
-            observer.begin(opened.search, was_resumed=opened.was_resumed, checkpoints=checkpoints.root)
-            if not opened.log.has_locks:
-                observer.notice(
-                    f"the file system of {opened.directory.root} has no locks that all machines see: the files "
-                    f"{opened.directory.lock.name}.N keep a second driver away; leave them there"
-                )
+        observer = Observers(observers)
+        observer.begin(opened.search, was_resumed=opened.was_resumed, checkpoints=checkpoints.root)
+        if not opened.log.has_locks:
+            observer.notice(
+                f"the file system of {opened.directory.root} has no locks that all machines see: the files "
+                f"{opened.directory.lock.name}.N keep a second driver away; leave them there"
+            )
         launcher = _launcher(opened, settings)
-        loop = _loop(opened, settings, launcher, observers, budget or Budget(), checkpoints)
+        loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints)
+        loop.is_brief = is_brief
         stopped = "the driver died"
         try:
             with loop.interrupts.caught():
@@ -151,11 +164,17 @@ def conduct(
         finally:
             if not loop.has_left:
                 launcher.close()
-            for observer in observers:
-                observer.end(opened.search)
+            observer.end(opened.search)
             with suppress(StoreError):
                 opened.log.record_settings({"stopped": stopped})
-        return Conducted(opened.search, loop.end_reason, loop.interrupts.signal, checkpoints.root)
+        return Conducted(
+            opened.search,
+            loop.end_reason,
+            loop.interrupts.signal,
+            checkpoints.root,
+            loop.is_out_of_time,
+            loop.has_left,
+        )
 
 
 def _launcher(opened: OpenStudy, settings: EvaluationSettings) -> Launcher:
@@ -183,11 +202,10 @@ def _loop(
     opened: OpenStudy,
     settings: EvaluationSettings,
     launcher: Launcher,
-    observers: Sequence[Observer],
+    observer: Observer,
     budget: Budget,
     checkpoints: Checkpoints,
 ) -> Loop:
-    limit = settings.time_limit_minutes
     tasks = TaskMaker(
         search=opened.search,
         checkpoints=checkpoints,
@@ -195,7 +213,7 @@ def _loop(
         study_id=opened.study_id,
         caller=Path.cwd(),
         source=settings.source,
-        time_limit_seconds=None if limit is None else 60 * limit,
+        time_limit_seconds=settings.time_limit_seconds,
     )
     return Loop(
         search=opened.search,
@@ -210,7 +228,7 @@ def _loop(
             nodes_per_evaluation=settings.nodes_per_evaluation,
         ),
         policies=policies_of(settings.failures),
-        observers=observers,
+        observer=observer,
         interrupts=Interrupts(settings.grace_seconds),
     )
 

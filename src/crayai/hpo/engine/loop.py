@@ -16,7 +16,7 @@ from crayai.hpo.engine.budget import Account
 from crayai.hpo.engine.checkpoints import CONTROL
 from crayai.hpo.engine.failures import error_of, is_shortage
 from crayai.hpo.engine.interrupts import Interrupts
-from crayai.hpo.engine.observer import Observer
+from crayai.hpo.engine.observer import Observer, Observers
 from crayai.hpo.engine.outputs import Outputs, remove
 from crayai.hpo.engine.policies import POLICIES, Policy
 from crayai.hpo.engine.queue import Queue
@@ -27,7 +27,7 @@ from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.throttle import Throttle
 from crayai.hpo.errors import StudyFailed
 from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Withdrawn
-from crayai.hpo.records import Asked, Cause, Completed, Event, Failed, Launched
+from crayai.hpo.records import Asked, AttemptFailed, Cause, Completed, Failed, Launched
 
 _WAIT_SECONDS = 60.0
 _GROUP_SECONDS = 0.005
@@ -46,14 +46,16 @@ class Loop:
         outputs: Which output is kept.
         account: What may be used.
         policies: What follows the failure of an attempt.
-        observers: Watch.
+        observer: Watches.
         interrupts: The requests to stop.
+        is_brief: Whether to leave as soon as there is nothing to do but to wait.
         sleep: Waits for seconds.
         clock: Seconds from any time on.
 
     Attributes:
         end_reason: Why the search was left before its end; empty: it is over, or a signal asked for it.
         has_left: Whether what runs was left to the next driver.
+        is_out_of_time: Whether the end reason is that where tasks run nothing more could end in time.
     """
 
     search: Search
@@ -62,13 +64,15 @@ class Loop:
     outputs: Outputs
     account: Account
     policies: Mapping[Cause, Policy] = field(default_factory=lambda: POLICIES)
-    observers: Sequence[Observer] = ()
+    observer: Observer = field(default_factory=lambda: Observers(()))
     interrupts: Interrupts = field(default_factory=Interrupts)
+    is_brief: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     running: dict[str, Running] = field(default_factory=dict, init=False)
     end_reason: str = field(default="", init=False)
     has_left: bool = field(default=False, init=False)
+    is_out_of_time: bool = field(default=False, init=False)
     _queue: Queue = field(init=False)
     _suspicion: Suspicion[Failure] = field(default_factory=Suspicion, init=False)
     _throttle: Throttle = field(default_factory=Throttle, init=False)
@@ -79,7 +83,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._queue = Queue(self.search.is_over)
-        self._room = Room(self.tasks.has_room, self.interrupts, self.sleep, self._notice)
+        self._room = Room(self.tasks.has_room, self.interrupts, self.sleep, self.observer.notice)
 
     def run(self) -> bool:
         """Work until the search is over, the budget used up, or a stop asked for; return whether it is over.
@@ -160,6 +164,9 @@ class Loop:
         self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_GROUP_SECONDS))
         if not self.launcher.poll(self.running.keys()):
             self._commit()
+            if self.is_brief and self.launcher.is_idle():
+                self.has_left = self.launcher.leave()
+                return
             self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(self._rest_seconds()))
 
     def _rest_seconds(self) -> float:
@@ -181,10 +188,10 @@ class Loop:
                 continue
             if status.seconds is not None and not attempt.is_control:
                 failed = Failed(Cause.CANCELLED, "ended by the driver, which was asked to stop")
-                self._note(Failure(attempt, failed, status.seconds, location=""))
+                self._record(Failure(attempt, failed, status.seconds, location="").event)
             self._again(attempt)
         for text in self.launcher.notices():
-            self._notice(text)
+            self.observer.notice(text)
         self._queue.wake(self.clock())
         return ended
 
@@ -215,8 +222,10 @@ class Loop:
             self._again(attempt)  # there was no room while it ran
         elif is_shortage(failure.failed, attempt.task) and not attempt.is_alone:
             self._throttle.shortage(len(self.running) + 1)
-            self._notice(f"no room for more processes or files: at most {self._throttle.most} evaluations at once")
-            self._note(failure)
+            self.observer.notice(
+                f"no room for more processes or files: at most {self._throttle.most} evaluations at once"
+            )
+            self._record(failure.event)
             self._again(attempt)
         elif not self._retry(failure):
             self._suspect(failure)
@@ -239,11 +248,13 @@ class Loop:
         policy, number = self.policies[cause], attempt.asked.number
         tried = sum(before.failed.cause == cause for before in self.search.failed_attempts.get(number, ()))
         if tried < policy.retries:
-            self._note(failure if policy.elsewhere else replace(failure, location=""))
+            self._record((failure if policy.elsewhere else replace(failure, location="")).event)
             self._over.append(attempt.task.tag)
             pause = policy.pause_after(tried)
             self._queue.pause(attempt.asked, self.clock() + pause)
-            self._notice(f"evaluation {number} failed ({cause}: {failure.failed.detail}); next attempt in {pause:g} s")
+            self.observer.notice(
+                f"evaluation {number} failed ({cause}: {failure.failed.detail}); next attempt in {pause:g} s"
+            )
             return True
         if policy.stops or (cause is Cause.NO_CHECKPOINT and not self.search.completed):
             self._suspicion.held.insert(0, failure)
@@ -251,10 +262,9 @@ class Loop:
             self._give_up(f"{tries} by the cause '{cause}', for which the policy is to stop")
         return False
 
-    def _note(self, failure: Failure) -> None:
-        """Record an attempt that failed and is to be made again."""
-        self.search.append(failure.event)
-        self._announce(failure.event)
+    def _record(self, event: Launched | AttemptFailed) -> None:
+        self.search.append(event)
+        self.observer.event(event, self.search)
 
     def _suspect(self, failure: Failure) -> None:
         """Tell a failure, or hold it back while the set-up may be at fault.
@@ -272,7 +282,7 @@ class Loop:
 
     def _launch_control(self, number: int) -> None:
         """Try an evaluation once more that has completed before."""
-        self._notice(
+        self.observer.notice(
             f"the last {self._suspicion.streak} evaluations failed with the same error; evaluation {number}, which "
             "completed before, is tried once more to see whether the program still runs"
         )
@@ -298,7 +308,7 @@ class Loop:
 
     def _tell(self, attempt: Running, outcome: Completed | Failed, seconds: float | None) -> None:
         number = attempt.asked.number
-        self._announce(self.search.tell(number, outcome, seconds))
+        self.observer.event(self.search.tell(number, outcome, seconds), self.search)
         self._told.append(attempt)
         self._queue.over(number)
         if isinstance(outcome, Failed):
@@ -333,7 +343,7 @@ class Loop:
             if asked is None:
                 return
             self._queue.add(asked)
-            self._announce(asked)
+            self.observer.event(asked, self.search)
 
     def _commit(self) -> None:
         """Make the turn durable; a full disk is waited for."""
@@ -354,8 +364,7 @@ class Loop:
     def _can_launch(self) -> bool:
         running = len(self.running)
         has_room = running < min(self.launcher.capacity, self._throttle.most)
-        is_wanted = has_room and self._may_go_on and len(self._queue) > 0
-        return is_wanted and not self.tasks.checkpoints.lacks_room_for(running)
+        return has_room and self._may_go_on and bool(self._queue) and not self.tasks.checkpoints.lacks_room_for(running)
 
     def _launch(self) -> None:
         """Launch waiting evaluations, as far as there are slots, and the budget allows."""
@@ -363,6 +372,7 @@ class Loop:
         while self._can_launch:
             of_launcher = self.launcher.reason_not_to_launch(self.search.usual_seconds)
             self.end_reason = self.account.reason_not_to_launch() or of_launcher
+            self.is_out_of_time = bool(of_launcher) and self.end_reason == of_launcher
             if not self.end_reason:
                 prepared.append(self._prepare(self._queue.pop()))
         if prepared:
@@ -378,9 +388,7 @@ class Loop:
         is_alone = self._throttle.most == 1
         self.running[task.tag] = running = Running(asked, attempt, task, is_alone, self._room.pauses, is_control)
         self.account.launched(task.tag)
-        launched = Launched(asked.number, attempt)
-        self.search.append(launched)
-        self._announce(launched)
+        self._record(Launched(asked.number, attempt))
         return running
 
     def _start(self, prepared: Sequence[Running]) -> None:
@@ -400,20 +408,16 @@ class Loop:
             return
         if self.interrupts.is_machine and self.launcher.leave():
             self.has_left = True
-            self._notice(f"stopping: {len(self.running)} evaluations go on, and the next driver takes them over")
+            self.observer.notice(
+                f"stopping: {len(self.running)} evaluations go on, and the next driver takes them over"
+            )
             return
         if asked > 1:
-            self._notice(f"{self.end_reason and self.end_reason + '; '}ending {len(self.running)} running evaluations")
+            self.observer.notice(
+                f"{self.end_reason and self.end_reason + '; '}ending {len(self.running)} running evaluations"
+            )
             self.launcher.cancel(self.running.keys())
         else:
             self.launcher.withdraw()
-            self._notice(f"stopping: running evaluations may finish{self.interrupts.remark}")
+            self.observer.notice(f"stopping: running evaluations may finish{self.interrupts.remark}")
         self._stops_obeyed = asked
-
-    def _announce(self, event: Event) -> None:
-        for observer in self.observers:
-            observer.event(event, self.search)
-
-    def _notice(self, text: str) -> None:
-        for observer in self.observers:
-            observer.notice(text)

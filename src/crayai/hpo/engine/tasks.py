@@ -36,6 +36,7 @@ class TaskMaker:
     caller: Path
     source: Path | None = None
     time_limit_seconds: float | None = None
+    is_dry: bool = False
 
     def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = (), *, is_control: bool = False) -> Task:
         """Return the task for one attempt, best not at the locations to `avoid`; make its directory if it needs one."""
@@ -43,7 +44,9 @@ class TaskMaker:
         handover = self.checkpoints.handover(asked, is_control=is_control) if study.uses_checkpoints else None
         rendered = render(study, self.directory, asked, handover)
         needs_own = self.source is not None or "directory" in study.filled_command.facts
-        own = self.directory.make_evaluation(asked.number, self.source) if needs_own else None
+        own = Path(self.directory.evaluation(asked.number)) if needs_own else None
+        if own is not None and not self.is_dry:
+            self.directory.make_evaluation(asked.number, self.source)
         tag = f"{self.study_id}:{asked.number}:{attempt}"
         return Task(
             tag=tag,

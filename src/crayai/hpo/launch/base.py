@@ -155,6 +155,9 @@ class Launcher(Protocol):
     def cancel(self, tags: Collection[str]) -> None:
         """End these jobs, and all that they started; `poll` tells when they are over."""
 
+    def is_idle(self) -> bool:
+        """Return whether all is handed over to somebody else, and nothing is to be heard before something happens."""
+
     def leave(self) -> bool:
         """Let a later driver go on with what was submitted; return whether it will all go on without a driver."""
 

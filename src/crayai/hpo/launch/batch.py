@@ -5,6 +5,7 @@ says what became of it (see `proof`). What the batch system says only counts whe
 from outside: one that does not answer, or does not list a job any more, has said nothing about it.
 """
 
+import shlex
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -60,11 +61,20 @@ class BatchLauncher:
         self._is_looked_for = bool(self._unnamed)
         self._withdrawn: set[str] = set()
         self._looked_at = -1
+        self._has_heard = not self._spool.jobs
         self._reasons: set[str] = set()
 
     def submit(self, task: Task) -> None:
         """Take `task` along with the next submission."""
         self._unsent.append(task)
+
+    def rehearse(self, tasks: Sequence[Task]) -> str:
+        """Return what would be submitted for `tasks`: the command, and its scripts, of several only the first."""
+        path = self._root / "1"
+        files = dict(self._spool.texts(path, tasks, self._prefix, self._scheduler.dialect))
+        argv = self._scheduler.words(path / "submit", len(tasks), tasks[0].time_limit_seconds)
+        shown = "\n".join(f"{path / name}:\n{files[name]}" for name in ("submit", "0"))
+        return f"{shlex.join(argv)}\n\n{shown}"
 
     def find(self, task: Task) -> bool:
         """Return whether an earlier driver has written down that it submits the task: it did, or this one will."""
@@ -130,6 +140,14 @@ class BatchLauncher:
         self._scheduler.cancel([self._name(job) for job in running if job.submission.id])
         self._scheduler.ask_soon()
 
+    def is_idle(self) -> bool:
+        """Return whether everything is submitted and heard of, as far as the batch system answers, and takes jobs."""
+        if self._scheduler.is_in_trouble:
+            return True
+        is_sent = not self._unsent and not self._unnamed
+        is_heard = self._has_heard and all(job.over_since is None for job in self._spool.jobs.values())
+        return is_sent and is_heard
+
     def leave(self) -> bool:
         """Leave all jobs to a later driver."""
         self._scheduler.close()
@@ -167,6 +185,7 @@ class BatchLauncher:
             self._unnamed.append(self._spool.write(tasks, self._prefix, self._scheduler.dialect))
         if self._scheduler.submit(self._unnamed[0]):
             self._unnamed.popleft()
+            self._has_heard = False
             self._scheduler.ask_soon()
         else:
             self._is_looked_for = True
@@ -177,7 +196,7 @@ class BatchLauncher:
             if name := queue.submitted.get(str(submission.script)):
                 submission.know(name)
                 self._unnamed.remove(submission)
-        self._is_looked_for = False
+        self._is_looked_for, self._has_heard = False, True
         missing: list[Job] = []
         for job in self._spool.jobs.values():
             if not job.submission.id:

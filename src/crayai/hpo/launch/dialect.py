@@ -80,6 +80,9 @@ class Dialect(Protocol):
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits, with the user's own arguments."""
 
+    def submit_driver(self, script: Path, name: str, log: Path, minutes: int, arguments: Sequence[str]) -> list[str]:
+        """Return the command that submits one job, which a failing node starts again, with its limit of time."""
+
     def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
         """Return what limits the time of a job that is to end by itself after `seconds`, unless `arguments` do."""
 

@@ -133,6 +133,10 @@ class LocalLauncher:
             Path(self._adopted[tag].output + _CANCELLED).touch()
             _kill_tagged(tag)
 
+    def is_idle(self) -> bool:
+        """Return that there is nobody else."""
+        return False
+
     def leave(self) -> bool:
         """Return that processes of this machine do not go on: nobody should find them there later."""
         return False

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.calls import Call, ask
@@ -45,6 +46,11 @@ class Scheduler:
         self._is_out = self._is_full = False
         self._notices: list[str] = []
 
+    @property
+    def is_in_trouble(self) -> bool:
+        """Whether it did not answer when it was last asked, or took no more jobs."""
+        return self._is_out or self._is_full
+
     def notices(self) -> list[str]:
         """Return what the user should know, and was not told before."""
         told, self._notices = self._notices, []
@@ -65,8 +71,7 @@ class Scheduler:
         Raises:
             LaunchError: It is refused, and would be again.
         """
-        arguments = [*self._arguments, *self.dialect.limit(submission.limit_seconds, self._arguments)]
-        argv = self.dialect.submit(submission.script, self._name, submission.count, arguments)
+        argv = self.words(submission.script, submission.count, submission.limit_seconds)
         answer = self._answer(argv)
         self._submitted_at = time.monotonic()
         if name := self.dialect.submission(answer):
@@ -87,6 +92,11 @@ class Scheduler:
             case Trouble.REFUSED:
                 raise LaunchError(self.dialect.refusal(answer, argv))
         return False
+
+    def words(self, script: Path, count: int, limit_seconds: float | None) -> list[str]:
+        """Return the command that submits a script as so many jobs."""
+        arguments = [*self._arguments, *self.dialect.limit(limit_seconds, self._arguments)]
+        return self.dialect.submit(script, self._name, count, arguments)
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Ask for the end of jobs, now, or as soon as somebody answers."""

@@ -88,6 +88,18 @@ class Slurm:
         ]
         return ["sbatch", *arguments, "--parsable", *ours, str(script)]
 
+    def submit_driver(self, script: Path, name: str, log: Path, minutes: int, arguments: Sequence[str]) -> list[str]:
+        """Return the command that submits one job."""
+        place = _escaped(log)
+        ours = [
+            f"--job-name={name}",
+            f"--time={minutes}",
+            f"--output={place}",
+            f"--error={place}",
+            "--open-mode=append",
+        ]
+        return ["sbatch", *arguments, "--parsable", "--requeue", *ours, str(script)]
+
     def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
         """Return a limit in whole minutes, and some more for the start and the end."""
         is_known = seconds is None or any(has_option(arguments, option) for option in ("-t", "--time"))

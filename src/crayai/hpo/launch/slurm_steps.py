@@ -49,9 +49,14 @@ class Held:
 
 def allocate(name: str, nodes: int, arguments: str) -> list[str]:
     """Return the command that waits for an allocation of whole nodes, unless the user's arguments say which parts."""
+    return ["salloc", *nodes_words(nodes, arguments), f"--job-name={name}", "--no-shell"]
+
+
+def nodes_words(nodes: int, arguments: str) -> list[str]:
+    """Return the arguments that ask for so many nodes, which may fail one by one."""
     words = shlex.split(arguments)
     whole = [] if any(has_option(words, size) for size in _SIZES) else ["--exclusive"]
-    return ["salloc", "--no-kill", *whole, *words, f"--nodes={nodes}", f"--job-name={name}", "--no-shell"]
+    return ["--no-kill", *whole, *words, f"--nodes={nodes}"]
 
 
 def granted(answer: Answer) -> str:

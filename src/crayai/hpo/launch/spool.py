@@ -12,7 +12,7 @@ A submission appears whole, before anything is submitted, so a later driver know
 
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,16 +124,22 @@ class Spool:
         part, path = self._root / "part", self._root / str(self._last + 1)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
+        for name, text in self.texts(path, tasks, prefix, dialect):
+            (part / name).write_text(text, encoding="utf-8")
+        part.rename(path)
+        return self._load(path)
+
+    def texts(
+        self, path: Path, tasks: Sequence[Task], prefix: Sequence[str], dialect: Dialect
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the names and texts of the files of a submission that is to be at `path`."""
+        yield "submit", dialect.script(path, len(tasks))
         lines = []
         for place, task in enumerate(tasks):
             command = shlex.join([*prefix, *task.argv])
-            script = script_of(task, self.proofs.directory, path / str(place), command)
-            (part / str(place)).write_text(script, encoding="utf-8")
+            yield str(place), script_of(task, self.proofs.directory, path / str(place), command)
             lines.append(f"{place} {name_of(task)} {task.time_limit_seconds} {task.tag}\n")
-        (part / "jobs").write_text("".join(lines), encoding="utf-8")
-        (part / "submit").write_text(dialect.script(path, len(tasks)), encoding="utf-8")
-        part.rename(path)
-        return self._load(path)
+        yield "jobs", "".join(lines)
 
     def forget(self, tag: str) -> None:
         """Remove what is there of a job, and the submission with its last one."""

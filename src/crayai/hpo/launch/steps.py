@@ -93,6 +93,13 @@ class StepLauncher:
         self._held.append(task)
         self._watch()
 
+    def rehearse(self, tasks: Sequence[Task]) -> str:
+        """Return what would be run for the first of `tasks`: the commands, and the script."""
+        task, allocation = tasks[0], self._allocation or self._allocate()
+        made = [] if allocation.job else [words.allocate(allocation.name, allocation.nodes, allocation.arguments)]
+        lines = [shlex.join(argv) for argv in (*made, self._words(task, allocation))]
+        return "\n".join(lines) + f"\n\n{self._script(task)}:\n{self._text(task)}"
+
     def find(self, task: Task) -> bool:
         """Adopt a step whose ``srun`` an earlier keeper may still keep, or that has left its proof; end any other."""
         name = name_of(task)
@@ -166,6 +173,10 @@ class StepLauncher:
         self._drop(tags)
         self._local.cancel(tags)
 
+    def is_idle(self) -> bool:
+        """Return that there is nobody else who could start what is to be started."""
+        return False
+
     def leave(self) -> bool:
         """Return that steps do not go on: the allocation is given back."""
         return False
@@ -218,21 +229,15 @@ class StepLauncher:
 
     def _start(self, task: Task) -> None:
         """Have the keeper run ``srun``."""
-        allocation, shape = self._allocation, self._shape
+        allocation = self._allocation
         if allocation is None or allocation.held is None:
             return
         self._running.add(task.tag)
-        path, held = self._script(task), allocation.held
+        path = self._script(task)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._proofs.make()
-        text = script_of(task, self._proofs.directory, path, shlex.join(task.argv), writes=False)
-        path.write_text(text, encoding="utf-8")
-        cpus = None if shape.evals_per_node == 1 else max(1, held.cpus // max(1, held.nodes) // shape.evals_per_node)
-        known = [node for node in task.avoid if node in allocation.node_names]
-        avoid = known if len(known) + shape.nodes_per_eval <= held.nodes else ()
-        argv = words.step(
-            allocation.job, name_of(task), shape.nodes_per_eval, shape.arguments, cpus, avoid, ["/bin/sh", str(path)]
-        )
+        path.write_text(self._text(task), encoding="utf-8")
+        argv = self._words(task, allocation)
         unset = [
             f"--unset={name}" for name in os.environ if name.startswith(("SLURM_", "CRAYAI_J")) and name not in KEPT
         ]
@@ -246,6 +251,22 @@ class StepLauncher:
                 avoid=(),
             )
         )
+
+    def _text(self, task: Task) -> str:
+        """Return the script that a step runs."""
+        return script_of(task, self._proofs.directory, self._script(task), shlex.join(task.argv), writes=False)
+
+    def _words(self, task: Task, allocation: Allocation) -> list[str]:
+        """Return the command that runs a step; of an allocation that is not there yet nobody knows the nodes."""
+        shape, held = self._shape, allocation.held
+        cpus = None
+        if shape.evals_per_node > 1:
+            cpus = max(1, held.cpus // max(1, held.nodes) // shape.evals_per_node) if held else 1
+        known = [node for node in task.avoid if node in allocation.node_names]
+        avoid = known if held and len(known) + shape.nodes_per_eval <= held.nodes else ()
+        script = ["/bin/sh", str(self._script(task))]
+        job = allocation.job or "JOB"
+        return words.step(job, name_of(task), shape.nodes_per_eval, shape.arguments, cpus, avoid, script)
 
     def _judge(self, task: Task, status: JobStatus) -> JobStatus:
         """Return what became of a step whose ``srun`` has ended so."""

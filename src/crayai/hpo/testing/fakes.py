@@ -183,6 +183,10 @@ class FakeLauncher:
         """Return what the machine says."""
         return self.machine.closing if usual_seconds > self.machine.seconds_left else ""
 
+    def is_idle(self) -> bool:
+        """Return whether the machine is one of a batch system."""
+        return self.machine.is_batch
+
     def leave(self) -> bool:
         """Return whether the machine is one of a batch system."""
         return self.machine.is_batch
