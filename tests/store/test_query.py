@@ -166,3 +166,10 @@ def test_a_finished_study_can_be_read_where_nobody_may_write(path):
     finally:
         with suppress(OSError):
             path.parent.chmod(0o700)
+
+
+def test_a_log_that_has_just_been_made(tmp_path):
+    """A log without anything in it is not said to be damaged."""
+    (tmp_path / "study.db").touch()
+    with Reader(tmp_path / "study.db") as reader, pytest.raises(StoreError, match=r"nothing in .* yet"):
+        reader.settings()

@@ -95,7 +95,7 @@ class BatchLauncher:
         return told
 
     def wait(self, seconds: float) -> None:
-        """Return when a job has left an end, or the batch system has answered."""
+        """Return when a job has left an end, the batch system has answered, or there is something to tell."""
         deadline = time.monotonic() + seconds
         while True:
             self._send()
@@ -104,7 +104,7 @@ class BatchLauncher:
                 self._hear(queue)
             changed, self._looked_at = self._looked_at, self._spool.proofs.changed()
             left = deadline - time.monotonic()
-            if queue is not None or changed != self._looked_at or left <= 0:
+            if queue is not None or changed != self._looked_at or self._scheduler.has_notices or left <= 0:
                 return
             time.sleep(min(_LOOK_SECONDS, left))
 
@@ -250,10 +250,14 @@ class BatchLauncher:
             return self._proven(job, end)
         if job.over_since is None:
             return Alive()
+        is_settled = time.monotonic() - job.over_since >= _SETTLE_SECONDS
         if end is not None and job.seen is not None:
-            return self._witnessed(job, end, job.seen) if job.times_over > 1 else Alive()
+            is_explained = job.seen.loss is not None or job.seen.limit is not None or not end.was_asked
+            return (
+                self._witnessed(job, end, job.seen) if is_settled or (is_explained and job.times_over > 1) else Alive()
+            )
         may_be_late = job.seen is None or self._spool.proofs.claim(job.name) != DRIVER
-        if may_be_late and time.monotonic() - job.over_since < _SETTLE_SECONDS:
+        if may_be_late and not is_settled:
             return Alive()
         return self._unproven(job, job.seen) if end is None else self._proven(job, end)
 
@@ -266,7 +270,8 @@ class BatchLauncher:
     def _witnessed(job: Job, end: End, seen: Seen) -> JobStatus:
         """Return the end of a job that something outside has told to end, or killed; the batch system knows why.
 
-        It was heard twice that the job is over, for one that is requeued may seem to be for a moment.
+        It was heard twice that the job is over, for one that is requeued may seem to be for a moment; a job that was
+        told to end though the batch system knows of nothing, is waited for longer.
         """
         exited = end.exited(job.limit_seconds)
         if job.is_cancelled:

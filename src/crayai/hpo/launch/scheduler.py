@@ -51,6 +51,11 @@ class Scheduler:
         """Whether it did not answer when it was last asked, or took no more jobs."""
         return self._is_out or self._is_full
 
+    @property
+    def has_notices(self) -> bool:
+        """Whether there is something that the user should know, and was not told before."""
+        return bool(self._notices)
+
     def notices(self) -> list[str]:
         """Return what the user should know, and was not told before."""
         told, self._notices = self._notices, []

@@ -85,7 +85,18 @@ class Reader:
 
     @cached_property
     def _connection(self) -> sqlite3.Connection:
-        """The file itself beside a write-ahead log, else a copy."""
+        """The log, which has something in it."""
+        connection = self._opened()
+        try:
+            is_empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+        except sqlite3.Error as error:
+            raise unreadable(self._path, error) from error
+        if is_empty:
+            raise StoreError(f"there is nothing in {self._path} yet: the study has just begun, or its log was emptied")
+        return connection
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return the file itself beside a write-ahead log, else a copy."""
         try:
             if not self._copied and Path(f"{self._path}-wal").exists() and not is_network(self._path):
                 address = f"file:{quote(str(self._path))}?mode=ro"
