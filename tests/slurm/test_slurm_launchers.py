@@ -133,6 +133,7 @@ def test_a_job_that_is_requeued(slurm, tmp_path):
     slurm.run("scontrol", "requeue", owner)
     job = slurm.run("squeue", "-h", "-r", "-o", "%A", "--states=all", "-j", owner.partition("_")[0])
     slurm.wait(lambda: "PENDING" in slurm.state(job), "it is in the queue again")
+    slurm.wait(lambda: {"idle"} == set(slurm.run("sinfo", "-h", "-N", "-o%T").split()), "the first run is cleared away")
     slurm.run("scontrol", "update", f"jobid={job}", "starttime=now")
     assert ends_of(launcher, [task]) == [Exited(3)]
     launcher.close()

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -22,10 +22,20 @@ from crayai.hpo.engine.bench import Watcher
 from crayai.hpo.engine.checkup import check_up, estimate_from
 from crayai.hpo.engine.conduct import check_program
 from crayai.hpo.engine.doctor import examine, run_default_point
-from crayai.hpo.engine.estimate import Estimate, checkpoint_bytes, log_bytes, recorded_seconds, rounds_of, size, span
+from crayai.hpo.engine.estimate import (
+    Estimate,
+    checkpoint_bytes,
+    log_bytes,
+    nodes_of,
+    recorded_seconds,
+    rounds_of,
+    size,
+    span,
+)
 from crayai.hpo.engine.failures import explain
 from crayai.hpo.engine.findings import Check, Verdict
 from crayai.hpo.engine.probes import Prober, Role
+from crayai.hpo.engine.site_checks import check_site
 from crayai.hpo.engine.study import with_seed
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError
@@ -58,8 +68,11 @@ def doctor(
     """
     plan = _seeded(plan_of(words, params, keys))
     check_program(plan.study, plan.evaluation.source)
-    with _workplace() as workplace, _watcher(quiet=quiet) as watcher:
-        room = _room(directory)
+    room, cluster = _room(directory), plan.evaluation.cluster
+    site = list(check_site(cluster, plan.evaluation.time_limit_seconds)) if cluster else []
+    if any(check.verdict is Verdict.PROBLEM for check in site):
+        _report(site, None, room, None, as_json=as_json)
+    with _workplace(plan, directory) as workplace, _watcher(quiet=quiet) as watcher:
         checkpoint_room = _room(Path(plan.evaluation.checkpoint or directory))
         seen = examine(
             plan.study,
@@ -70,18 +83,22 @@ def doctor(
             room=room,
             checkpoint_room=checkpoint_room,
         )
-        checks = check_up(seen)
+        checks = [*site, *check_up(seen)]
         is_known = seen.default.fom is not None and plan.study.algorithm.evaluations is not None
         costs = estimate_from(seen, plan.budget.max_evaluations) if is_known else None
         problems = sum(check.verdict is Verdict.PROBLEM for check in checks)
         workplace.is_kept = bool(problems) or any(r.cause and r.probe.role is not Role.BAD for r in seen.runs)
-    kept = str(workplace.path) if workplace.is_kept else None
+    _report(checks, costs, room, str(workplace.path) if workplace.is_kept else None, as_json=as_json)
+
+
+def _report(checks: Sequence[Check], costs: Estimate | None, room: int, kept: str | None, *, as_json: bool) -> NoReturn:
+    """Print all that was found, and end."""
     if as_json:
         told = {"checks": [dataclasses.asdict(c) for c in checks], "estimate": costs and _facts(costs), "kept": kept}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print_report(checks, costs, room, kept)
-    raise click.exceptions.Exit(1 if problems else 0)
+    raise click.exceptions.Exit(1 if any(check.verdict is Verdict.PROBLEM for check in checks) else 0)
 
 
 @click.command(epilog=_EPILOG)
@@ -94,7 +111,10 @@ def estimate(
     """Say how long a study will take, and how much room."""
     plan = _seeded(plan_of(words, params, keys))
     rounds = rounds_of(plan.study, plan.budget.max_evaluations)
+    held, each = nodes_of(plan.evaluation)
     known = Estimate(
+        nodes_held=held,
+        nodes_each=each,
         rounds=rounds,
         slots=plan.evaluation.capacity,
         seconds=[60 * minutes] if minutes else recorded_seconds(StudyDirectory(directory).log, plan.study) or [0.0],
@@ -102,7 +122,7 @@ def estimate(
     )
     source = "as given" if minutes else f"the mean of {len(known.seconds)} in {directory}"
     if not any(known.seconds):
-        known, source = _timed(plan, known, quiet=quiet), "the default point, run once"
+        known, source = _timed(plan, known, directory, quiet=quiet), "the default point, run once"
     for name, text in _rows(known, _room(directory), source):
         _print_entry(Console(highlight=False), Text(name), text, column=_SHORT_NAME)
 
@@ -111,14 +131,14 @@ def _seeded(plan: Plan) -> Plan:
     return dataclasses.replace(plan, study=with_seed(plan.study, _SEED))
 
 
-def _timed(plan: Plan, known: Estimate, *, quiet: bool) -> Estimate:
+def _timed(plan: Plan, known: Estimate, directory: Path, *, quiet: bool) -> Estimate:
     """Run the default point once; return the estimate with what that took.
 
     Raises:
         SettingsError: It failed.
     """
     check_program(plan.study, plan.evaluation.source)
-    with _workplace() as workplace, _watcher(quiet=quiet) as watcher:
+    with _workplace(plan, directory) as workplace, _watcher(quiet=quiet) as watcher:
         run = run_default_point(plan.study, plan.evaluation, workplace.path, watcher)
         if isinstance(run.outcome, Failed):
             why = explain(run.outcome, run.task, run.line)
@@ -144,12 +164,16 @@ class _Workplace:
 
 
 @contextmanager
-def _workplace() -> Iterator[_Workplace]:
-    """Make a workplace; a request to end is a Ctrl-C, so that nothing is left running."""
+def _workplace(plan: Plan, directory: Path) -> Iterator[_Workplace]:
+    """Make a workplace, on clusters beside the study's directory, which compute nodes see.
+
+    A request to end is a Ctrl-C, so that nothing is left running.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    workplace = _Workplace(Path(tempfile.mkdtemp(prefix="crayai-doctor-")))
+    beside = directory.absolute().parent if plan.evaluation.cluster else None
+    workplace = _Workplace(Path(tempfile.mkdtemp(prefix=".crayai-doctor-" if beside else "crayai-doctor-", dir=beside)))
     try:
         yield workplace
     finally:

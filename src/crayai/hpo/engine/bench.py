@@ -17,7 +17,7 @@ from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import environment_of, render
 from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.launch.base import Exited, Gone, Launcher, NotStarted, Task
+from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Task, Withdrawn
 from crayai.hpo.records import Asked, Cause, Completed, Failed, Outcome, Suggestion
 from crayai.hpo.store.base import MemoryLog
 
@@ -127,7 +127,9 @@ class Bench:
         while tasks:
             self._launcher.wait(_WAIT_SECONDS)
             for tag, status in self._launcher.poll(tasks.keys()).items():
-                if isinstance(status, Exited | NotStarted | Gone):
+                if isinstance(status, Withdrawn):
+                    status = Gone("where it was to run there is nothing any more")  # noqa: PLW2901
+                if not isinstance(status, Alive):
                     runs.append(self._ended(*tasks.pop(tag), status))
                     self._watcher.ended()
             for notice in self._launcher.notices():

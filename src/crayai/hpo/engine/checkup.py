@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import shorten
 
 from crayai.hpo.engine.bench import QUOTED_LINES, Run, lines_of
-from crayai.hpo.engine.estimate import Estimate, checkpoint_bytes, log_bytes, rounds_of, size, span
+from crayai.hpo.engine.estimate import Estimate, checkpoint_bytes, log_bytes, nodes_of, rounds_of, size, span
 from crayai.hpo.engine.examination import Examination
 from crayai.hpo.engine.findings import Check, Verdict, given, some
 from crayai.hpo.engine.fom import last_fom
@@ -66,7 +66,10 @@ def estimate_from(seen: Examination, at_most: int | None = None) -> Estimate:
     sound = [run for run in seen.runs if run in seen.sound or run.cause is Cause.TIME_LIMIT]
     together = sound[1:] or sound
     rounds = rounds_of(seen.study, at_most)
+    held, each = nodes_of(seen.settings)
     return Estimate(
+        nodes_held=held,
+        nodes_each=each,
         rounds=rounds,
         slots=seen.settings.capacity,
         seconds=[run.seconds or 0.0 for run in together],

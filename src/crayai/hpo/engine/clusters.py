@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crayai.hpo.errors import LaunchError, SettingsError
-from crayai.hpo.launch import slurm_steps
+from crayai.hpo.launch import slurm_site, slurm_steps
 from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.calls import ask
@@ -170,8 +169,8 @@ def _jobs(cluster: Cluster, directory: Path, name: str, slots: int) -> BatchLaun
 
 def _most_together() -> int:
     """Return how many tasks Slurm takes in an array."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]).out, re.MULTILINE)
-    return min(_MOST_TOGETHER, max(1, int(found[1]) - 1)) if found else _MOST_TOGETHER
+    most = slurm_site.setting(ask(slurm_site.ask_settings()), "MaxArraySize")
+    return min(_MOST_TOGETHER, max(1, int(most) - 1)) if most.isdigit() else _MOST_TOGETHER
 
 
 def _allocation(cluster: Cluster, name: str) -> Allocation:

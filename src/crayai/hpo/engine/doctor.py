@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from crayai.hpo.engine.bench import Bench, Run, Watcher
+from crayai.hpo.engine.clusters import cluster_launcher
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.examination import Examination, Litter
 from crayai.hpo.engine.probes import Prober
 from crayai.hpo.engine.second_window import train_on
 from crayai.hpo.engine.study import Study
+from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.local import LocalLauncher
 
@@ -80,7 +82,9 @@ def run_default_point(study: Study, settings: EvaluationSettings, root: Path, wa
         return Bench(study, settings, root, launcher, watcher).run([Prober(study).default()])[0]
 
 
-def _launcher(settings: EvaluationSettings, root: Path) -> LocalLauncher:
+def _launcher(settings: EvaluationSettings, root: Path) -> Launcher:
+    if settings.cluster is not None:
+        return cluster_launcher(settings.cluster, root, "doctor", settings.capacity)
     gpus = visible_gpus() if settings.gpus is None else settings.gpus
     return LocalLauncher(root, settings.capacity, gpus, settings.cores_per_eval)
 

@@ -58,6 +58,8 @@ class Estimate:
         output_bytes: What an evaluation prints, where that is kept; None: not known.
         directory_bytes: What an evaluation leaves in a directory of its own; None: not known.
         checkpoint_bytes: What checkpoints take at any time at most; None: not known.
+        nodes_held: Nodes that the study has from its beginning to its end.
+        nodes_each: Nodes that each evaluation has while it runs, if none are held; None: they are.
     """
 
     rounds: Rounds
@@ -67,6 +69,8 @@ class Estimate:
     output_bytes: float | None = None
     directory_bytes: float | None = None
     checkpoint_bytes: float | None = None
+    nodes_held: int = 1
+    nodes_each: float | None = None
 
     def __post_init__(self) -> None:
         if not self.seconds:
@@ -97,13 +101,23 @@ class Estimate:
 
     @property
     def node_hours(self) -> float:
-        """The machine is one node."""
-        return self.total_seconds() / _HOUR
+        """Nodes times the hours for which the study has them."""
+        if self.nodes_each is not None:
+            return self.rounds.evaluations * self.mean_seconds * self.nodes_each / _HOUR
+        return self.total_seconds() * self.nodes_held / _HOUR
 
     @property
     def bytes(self) -> float:
         """What the directory of the study will hold, as far as it is known."""
         return self.log_bytes + self.rounds.evaluations * ((self.output_bytes or 0) + (self.directory_bytes or 0))
+
+
+def nodes_of(settings: EvaluationSettings) -> tuple[int, float | None]:
+    """Return how many nodes are held all the time, and if none are, how many each evaluation has; see `Estimate`."""
+    cluster = settings.cluster
+    if cluster is None:
+        return 1, None
+    return (cluster.nodes, None) if cluster.mode == "steps" else (0, cluster.nodes_per_evaluation)
 
 
 def rounds_of(study: Study, at_most: int | None = None) -> Rounds:

@@ -280,6 +280,8 @@ class BatchLauncher:
             return exited
         if seen.loss is not None:
             return Gone(_words(seen), end.location, seen.loss)
+        if end.was_asked and seen.limit is None:
+            return Gone("it was told to end, and the batch system does not say by whom", end.location)
         return Exited(exited.code, seen.limit, end.seconds, end.location)
 
     def _unproven(self, job: Job, seen: Seen | None) -> JobStatus:

@@ -28,8 +28,8 @@ NO_DIRECTORY = 121
 """Exit code of a script that does not find its directories: another machine does not see them."""
 
 _CLOCK_SECONDS = 0.02
-_TERMINATED = "143"
-"""The exit code of a program that SIGTERM has ended: its script was asked, too, and may just not have heard it yet."""
+_TERMINATED = 143
+"""The exit code of a program that SIGTERM has ended."""
 _TIMED_OUT = (124, 137)  # of timeout(1), by SIGTERM and by SIGKILL
 _SCRIPT = """\
 #!/bin/sh
@@ -123,6 +123,11 @@ class End:
     location: str = ""
     was_asked: bool = False
 
+    @property
+    def is_terminated(self) -> bool:
+        """Whether it was told to end, or its program was, by a signal that its script may not have heard yet."""
+        return self.was_asked or self.code == _TERMINATED
+
     def exited(self, limit_seconds: float | None) -> Exited:
         """Return the end of a task that had a limit of time."""
         limit = float("inf") if limit_seconds is None else limit_seconds
@@ -198,4 +203,4 @@ def _end_in(facts: Mapping[str, str]) -> End:
     if "error" in facts:
         return End(facts["error"])
     seconds = float(facts["ended"]) - float(facts["began"])
-    return End("", int(facts["code"]), seconds, facts["location"], "asked" in facts or facts["code"] == _TERMINATED)
+    return End("", int(facts["code"]), seconds, facts["location"], "asked" in facts)

@@ -182,14 +182,14 @@ def refusal(answer: Answer, argv: Sequence[str]) -> str:
     """Return what was refused, the argument that caused it where that can be told, and the whole command."""
     said = answer.err or answer.out
     for pattern, options in _BLAMED:
-        if re.search(pattern, said, re.IGNORECASE) and (blamed := _given(options, argv)):
+        if re.search(pattern, said, re.IGNORECASE) and (blamed := given(options, argv)):
             said += f"\nThe argument that it speaks of: {blamed}"
             break
     return f"{said}\nThe command was: {shlex.join(argv)}"
 
 
-def _given(options: Sequence[str], argv: Sequence[str]) -> str:
-    """Return the first of the options that is among the words, with its value."""
+def given(options: Sequence[str], argv: Sequence[str]) -> str:
+    """Return the first of the options that is among the words, with its value; empty: none is."""
     for place, word in enumerate(argv):
         for option in options:
             if word == option:

@@ -81,7 +81,7 @@ def held(answer: Answer) -> list[Held] | None:
         return [] if "Invalid job id" in answer.err else None
     rows = [line.split("|", 6) for line in answer.out.splitlines() if line.count("|") >= 6]  # noqa: PLR2004 - fields
     return [
-        Held(job, state.split()[0], _seconds(left), _number(nodes), _number(cpus), node_list, reason)
+        Held(job, state.split()[0], seconds_in(left), _number(nodes), _number(cpus), node_list, reason)
         for job, state, left, nodes, cpus, node_list, reason in rows
     ]
 
@@ -142,8 +142,8 @@ def cancel(names: Sequence[str]) -> list[str]:
     return ["scancel", "--quiet", *names]
 
 
-def _seconds(text: str) -> float | None:
-    """Return what ``1-02:03:04`` and the like stand for."""
+def seconds_in(text: str) -> float | None:
+    """Return what ``1-02:03:04``, ``03:04`` and the like stand for; infinite: UNLIMITED, None: not known."""
     if text == "UNLIMITED":
         return float("inf")
     days, _, clock = text.rpartition("-")

@@ -305,7 +305,7 @@ class StepLauncher:
         first = ends[0]
         if first.error:
             return NotStarted(first.error)
-        own = sorted((end for end in ends if not end.was_asked), key=lambda end: end.code > _SIGNALLED)
+        own = sorted((end for end in ends if not end.is_terminated), key=lambda end: end.code > _SIGNALLED)
         bad = next((end for end in own if end.code), None)
         if bad is None and len(own) < len(ends):
             if not self._has_allocation():
