@@ -70,10 +70,10 @@ class BatchLauncher:
 
     def rehearse(self, tasks: Sequence[Task]) -> str:
         """Return what would be submitted for `tasks`: the command, and its scripts, of several only the first."""
-        path = self._root / "1"
-        files = dict(self._spool.texts(path, tasks, self._prefix, self._scheduler.dialect))
+        path, dialect = self._spool.next, self._scheduler.dialect
         argv = self._scheduler.words(path / "submit", len(tasks), tasks[0].time_limit_seconds)
-        shown = "\n".join(f"{path / name}:\n{files[name]}" for name in ("submit", "0"))
+        files = {"submit": dialect.script(path, len(tasks)), "0": self._spool.script(tasks[0], 0, self._prefix)}
+        shown = "\n".join(f"{path / name}:\n{text}" for name, text in files.items())
         return f"{shlex.join(argv)}\n\n{shown}"
 
     def find(self, task: Task) -> bool:
@@ -117,6 +117,7 @@ class BatchLauncher:
         for tag in tags:
             self._withdrawn.discard(tag)
             self._spool.forget(tag)
+        self._scheduler.room_made()
 
     def reason_not_to_launch(self, usual_seconds: float) -> str:  # noqa: ARG002 - each job has its own time
         """Return nothing: a queue takes any job."""
@@ -175,6 +176,7 @@ class BatchLauncher:
 
     def _send(self) -> None:
         """Submit what waits, all of it together, but not too often."""
+        self._unnamed = deque(one for one in self._unnamed if one.jobs)  # all of them may have been taken back
         if self._is_looked_for or not (self._unnamed or self._unsent):
             return
         if not self._scheduler.may_submit(len(self._spool.jobs)):
@@ -187,8 +189,10 @@ class BatchLauncher:
             self._unnamed.popleft()
             self._has_heard = False
             self._scheduler.ask_soon()
-        else:
-            self._is_looked_for = True
+            return
+        self._is_looked_for = True
+        if self._unnamed[0].count > (most := self._scheduler.most_together):
+            self._unnamed.insert(1, self._spool.split(self._unnamed[0], most, self._scheduler.dialect))
 
     def _hear(self, queue: Queue) -> None:
         """Take in what the batch system says, also of what was submitted although nobody was told so."""

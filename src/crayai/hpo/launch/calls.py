@@ -11,6 +11,7 @@ from crayai.hpo.launch.dialect import Answer
 
 TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 0.002
+_SAID_BYTES = 10_000
 KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN"}
 
 
@@ -20,9 +21,11 @@ class Call:
     Args:
         argv: The command.
         timeout_seconds: After that it is killed, and has not answered; None: after a minute.
+        retrying: What it says when it would try for ever, and is killed as well; empty: it does not.
     """
 
-    def __init__(self, argv: Sequence[str], timeout_seconds: float | None = None) -> None:
+    def __init__(self, argv: Sequence[str], timeout_seconds: float | None = None, retrying: str = "") -> None:
+        self._retrying = retrying.encode()
         self._deadline = time.monotonic() + (TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds)
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when read
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,11 +46,13 @@ class Call:
         """Return what it has answered; None: it still runs."""
         process = self._process
         if process is not None and process.poll() is None:
-            if time.monotonic() < self._deadline:
+            said = os.pread(self._err.fileno(), _SAID_BYTES, 0)
+            is_retrying = bool(self._retrying) and self._retrying in said
+            if not is_retrying and time.monotonic() < self._deadline:
                 return None
             process.kill()
             process.wait()
-            self._problem = "no answer"
+            self._problem = said.decode(errors="replace").strip() or "no answer"
         code = None if process is None or self._problem else process.returncode
         texts = []
         for file in (self._out, self._err):
@@ -70,9 +75,9 @@ class Call:
         return answer
 
 
-def ask(argv: Sequence[str]) -> Answer:
-    """Return what a command answers."""
-    return Call(argv).wait()
+def ask(argv: Sequence[str], retrying: str = "") -> Answer:
+    """Return what a command answers, unless it says that it is `retrying`."""
+    return Call(argv, retrying=retrying).wait()
 
 
 def environment() -> dict[str, str]:

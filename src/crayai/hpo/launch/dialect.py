@@ -72,7 +72,13 @@ class Queue:
 
 
 class Dialect(Protocol):
-    """A batch system. A submission is a script that runs as `count` jobs; each job is named by it and its place."""
+    """A batch system. A submission is a script that runs as `count` jobs; each job is named by it and its place.
+
+    Attributes:
+        retrying: What a command says that cannot do something now, and would try for ever; empty: none does.
+    """
+
+    retrying: str
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, whose jobs run ``directory/0``, ``directory/1``, … in the shell."""

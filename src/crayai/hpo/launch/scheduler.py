@@ -82,7 +82,8 @@ class Scheduler:
         if name := self.dialect.submission(answer):
             submission.know(name)
             self._last_id_at = time.monotonic()
-            self._pause_seconds, self.most_together = 0.0, self._most_together
+            self._pause_seconds = 0.0
+            self.most_together = min(self._most_together, 2 * self.most_together)
             self._recovered()
             self._is_full = False
             return True
@@ -97,6 +98,11 @@ class Scheduler:
             case Trouble.REFUSED:
                 raise LaunchError(self.dialect.refusal(answer, argv))
         return False
+
+    def room_made(self) -> None:
+        """Take note that it has fewer of our jobs than before."""
+        if self._is_full:
+            self._pause_seconds = min(1.0, self._pause_seconds)
 
     def words(self, script: Path, count: int, limit_seconds: float | None) -> list[str]:
         """Return the command that submits a script as so many jobs."""
@@ -154,7 +160,7 @@ class Scheduler:
 
     def _answer(self, argv: Sequence[str]) -> Answer:
         self.calls += 1
-        return ask(argv)
+        return ask(argv, self.dialect.retrying)
 
     def _outage(self, answer: Answer) -> None:
         self._notice_once(

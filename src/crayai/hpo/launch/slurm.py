@@ -65,6 +65,8 @@ _BLAMED: Sequence[tuple[str, tuple[str, ...]]] = (
 class Slurm:
     """Slurm's words; every submission is a job array, whose tasks are named ``JOB_PLACE``."""
 
+    retrying = "sleeping and retrying"
+
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission."""
         where = shlex.quote(str(directory))
@@ -163,7 +165,8 @@ class Slurm:
 
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did, by its words."""
-        return Trouble.OUTAGE if answer.code is None else trouble_in(answer.err)
+        is_full = self.retrying in answer.err
+        return Trouble.OUTAGE if answer.code is None and not is_full else trouble_in(answer.err)
 
 
 def trouble_in(text: str) -> Trouble:

@@ -12,7 +12,7 @@ A submission appears whole, before anything is submitted, so a later driver know
 
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,13 +66,11 @@ class Submission:
     Attributes:
         directory: Its own.
         id: The batch system's name for it; empty: not known.
-        count: How many places it has.
         jobs: Those that are not forgotten.
     """
 
     directory: Path
     id: str = ""
-    count: int = 0
     jobs: list[Job] = field(default_factory=list)
 
     @property
@@ -86,6 +84,11 @@ class Submission:
         part.write_text(name, encoding="utf-8")
         part.rename(self.directory / "id")
         self.id = name
+
+    @property
+    def count(self) -> int:
+        """How many places it has."""
+        return 1 + max(job.place for job in self.jobs)
 
     @property
     def limit_seconds(self) -> float | None:
@@ -118,28 +121,45 @@ class Spool:
         """Those of which a job is not forgotten, the oldest first."""
         return list({id(job.submission): job.submission for job in self.jobs.values()}.values())
 
+    @property
+    def next(self) -> Path:
+        """The directory that the next submission will have."""
+        return self._root / str(self._last + 1)
+
     def write(self, tasks: Sequence[Task], prefix: Sequence[str], dialect: Dialect) -> Submission:
         """Write down that `tasks` are submitted together, with the words of `prefix` before their commands."""
+        rows = [f"{name_of(task)} {task.time_limit_seconds} {task.tag}" for task in tasks]
+        return self._make(rows, [self.script(task, place, prefix) for place, task in enumerate(tasks)], dialect)
+
+    def script(self, task: Task, place: int, prefix: Sequence[str]) -> str:
+        """Return the script of a task at a place of the next submission."""
+        command = shlex.join([*prefix, *task.argv])
+        return script_of(task, self.proofs.directory, self.next / str(place), command)
+
+    def split(self, submission: Submission, count: int, dialect: Dialect) -> Submission:
+        """Leave the first `count` jobs where they are; return a new submission with the others."""
+        moved = submission.jobs[count:]
+        files = [submission.directory / str(job.place) for job in moved]
+        rows = [f"{job.name} {job.limit_seconds} {job.tag}" for job in moved]
+        rest = self._make(rows, [file.read_text(encoding="utf-8") for file in files], dialect)
+        del submission.jobs[count:]
+        for file in files:
+            file.unlink()
+        return rest
+
+    def _make(self, rows: Sequence[str], scripts: Sequence[str], dialect: Dialect) -> Submission:
+        """Make a submission, all of it at once."""
         self.proofs.make()
-        part, path = self._root / "part", self._root / str(self._last + 1)
+        part, path = self._root / "part", self.next
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
-        for name, text in self.texts(path, tasks, prefix, dialect):
-            (part / name).write_text(text, encoding="utf-8")
+        for place, script in enumerate(scripts):
+            (part / str(place)).write_text(script, encoding="utf-8")
+        lines = [f"{place} {row}\n" for place, row in enumerate(rows)]
+        (part / "jobs").write_text("".join(lines), encoding="utf-8")
+        (part / "submit").write_text(dialect.script(path, len(scripts)), encoding="utf-8")
         part.rename(path)
         return self._load(path)
-
-    def texts(
-        self, path: Path, tasks: Sequence[Task], prefix: Sequence[str], dialect: Dialect
-    ) -> Iterator[tuple[str, str]]:
-        """Yield the names and texts of the files of a submission that is to be at `path`."""
-        yield "submit", dialect.script(path, len(tasks))
-        lines = []
-        for place, task in enumerate(tasks):
-            command = shlex.join([*prefix, *task.argv])
-            yield str(place), script_of(task, self.proofs.directory, path / str(place), command)
-            lines.append(f"{place} {name_of(task)} {task.time_limit_seconds} {task.tag}\n")
-        yield "jobs", "".join(lines)
 
     def forget(self, tag: str) -> None:
         """Remove what is there of a job, and the submission with its last one."""
@@ -165,7 +185,6 @@ class Spool:
         there = {entry.name for entry in path.iterdir()}
         for line in (path / "jobs").read_text(encoding="utf-8").splitlines():
             place, name, limit, tag = line.split(" ", 3)
-            submission.count = int(place) + 1
             if place in there:
                 job = Job(tag, name, None if limit == "None" else float(limit), submission, int(place))
                 job.is_cancelled = self.proofs.is_cancelled(name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Launcher, Limit, NotStarted, Task, Withdrawn
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 150.0
 _LOOK_SECONDS = 1.0
 _MISSING = "crayai-no-such-program"
 
@@ -39,7 +39,7 @@ def wait_until(launcher: Launcher, is_reached: Callable[[], bool], what: str) ->
     """Let `launcher` wait until `is_reached`.
 
     Raises:
-        AssertionError: It is not within a minute.
+        AssertionError: It is not within some minutes.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not is_reached():
