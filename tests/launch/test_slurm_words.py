@@ -154,3 +154,55 @@ def test_whole_nodes_unless_parts_are_asked_for():
 def test_what_srun_says_of_a_step(said, node, loss):
     """By what a step was lost is read from srun's own words."""
     assert slurm_steps.loss_in(said) == (node, loss)
+
+
+POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+FOUND = [
+    # where and when it was seen, what was said, what it means
+    (
+        "github.com/clicumu/doepipeline/issues/4, 2016",
+        f"sbatch: error: Batch job submission failed: {POLICY}",
+        Trouble.FULL,
+    ),
+    (
+        "github.com/mlr-org/batchtools/issues/199, 2018",
+        f"sbatch: error: Batch job submission failed: {POLICY}",
+        Trouble.FULL,
+    ),
+    (
+        "github.com/rwth-i6/sisyphus/issues/241, 2025",
+        f"sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: {POLICY}",
+        Trouble.FULL,
+    ),
+    (
+        "github.com/BSC-ES/autosubmit/issues/2854, 2026",
+        f"sbatch: error: qosmaxwalldurationperjoblimit\nsbatch: error: batch job submission failed: {POLICY.lower()}",
+        Trouble.REFUSED,
+    ),
+    (
+        "github.com/facebookincubator/submitit/issues/1659, 2021",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        Trouble.OUTAGE,
+    ),
+    (
+        "github.com/NCAR/ncar-python-tutorial/issues/13, 2019",
+        "slurm_load_jobs error: Socket timed out on send/recv operation",
+        Trouble.OUTAGE,
+    ),
+    (
+        "github.com/fls-bioinformatics-core/genomics/pull/245, 2026",
+        "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+        Trouble.OUTAGE,
+    ),
+    (
+        "Slurm 22.05 on a private cluster: MaxJobCount reached",
+        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
+        Trouble.FULL,
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "trouble"), [row[1:] for row in FOUND], ids=[row[0] for row in FOUND])
+def test_what_users_have_reported(said, trouble):
+    """The words of Slurm's of ten years mean what they meant to those who met them."""
+    assert Slurm().trouble(Answer(1, "", said)) is trouble

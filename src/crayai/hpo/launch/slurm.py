@@ -35,8 +35,9 @@ _OUTAGE = re.compile(
     r"slurm_(load|persist|receive).*(error|fail)|try again|in standby|Transport endpoint|Communication connection",
     re.IGNORECASE,
 )
+_LIMIT = re.compile(r"\b(QOS|Assoc)\w+Limit", re.IGNORECASE)
 _FULL = re.compile(
-    r"(Max|QOSMax|Assoc\w*Max)\w*Submit|submit limit|MaxJobCount|temporarily unable to accept|Job array.*exceed|"
+    r"submit limit|MaxJobCount|temporarily unable to accept|Job array.*exceed|"
     r"would exceed.*limit",
     re.IGNORECASE,
 )
@@ -173,6 +174,8 @@ def trouble_in(text: str) -> Trouble:
     """Return what an error message of a command means."""
     if _OUTAGE.search(text):
         return Trouble.OUTAGE
+    if limit := _LIMIT.search(text):  # named by newer versions before a sentence that may mean any limit
+        return Trouble.FULL if "submit" in limit[0].lower() else Trouble.REFUSED
     return Trouble.FULL if _FULL.search(text) else Trouble.REFUSED
 
 
