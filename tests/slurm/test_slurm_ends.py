@@ -163,7 +163,7 @@ DOCTOR = [
 
 def doctor(*words):
     """Return what the doctor says of each check, and of the estimate."""
-    program = ["--", "sh", "-c", 'echo "FoM: ${0#*=}"']
+    program = ["--", "sh", "-c", 'sleep 0.1; echo "FoM: ${0#*=}"']
     done = subprocess.run([*DOCTOR, *words, *program], capture_output=True, text=True, check=False, timeout=100)
     said = json.loads(done.stdout)
     return {check["name"]: (check["verdict"], check["seen"]) for check in said["checks"]}, said["estimate"]
