@@ -89,6 +89,23 @@ def test_max_node_hours(tmp_path):
     assert 10 <= len(told(second)) <= 11
 
 
+def test_node_hours_of_what_waits_in_a_queue(tmp_path):
+    """Time in a queue uses no nodes."""
+    now = [0.0]
+    search = Driver(tmp_path, study_of("random"), lambda _: End()).search
+    account = Account(Budget(max_node_hours=1), search, slots=2, clock=lambda: now[0])
+    account.launched("a")
+    account.launched("b")
+    now[0] = 7200.0
+    account.still_wait(lambda: {"a", "b", "c"})
+    assert account.reason_to_end() == ""
+    now[0] += 1800.0
+    account.still_wait(lambda: {"b"})
+    assert account.reason_to_end() == ""
+    now[0] += 1800.0
+    assert account.reason_to_end() == "the max_node_hours of 1 allow no more"
+
+
 def test_node_hours_of_what_runs_for_ever(tmp_path):
     """An evaluation that uses up all node-hours by itself is ended."""
     driver = Driver(

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from crayai.hpo.engine.search import Search
@@ -83,6 +83,12 @@ class Account:
             self._waiting.remove(tag)
         elif self._waiting:
             self._starts[self._waiting.popleft()] = self._clock()
+
+    def still_wait(self, tags: Callable[[], Collection[str]]) -> None:
+        """Take note that these attempts were launched, but use nothing as yet."""
+        if not self._is_unlimited:
+            now = self._clock()
+            self._starts.update({tag: now for tag in tags() if tag in self._starts})
 
     def reason_not_to_ask(self) -> str:
         """Return why no more evaluation may be asked for; empty: one may."""

@@ -164,10 +164,9 @@ class Loop:
         self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_GROUP_SECONDS))
         if not self.launcher.poll(self.running.keys()):
             self._commit()
-            if self.is_brief and self.launcher.is_idle():
-                self.has_left = self.launcher.leave()
-                return
-            self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(self._rest_seconds()))
+            self.has_left = self.is_brief and self.launcher.is_idle() and self.launcher.leave()
+            if not self.has_left:
+                self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(self._rest_seconds()))
 
     def _rest_seconds(self) -> float:
         """Return how long there is nothing to do but to wait for an end."""
@@ -193,6 +192,7 @@ class Loop:
         for text in self.launcher.notices():
             self.observer.notice(text)
         self._queue.wake(self.clock())
+        self.account.still_wait(self.launcher.waiting)
         return ended
 
     def _take(self, attempt: Running, status: Ended) -> None:
@@ -368,7 +368,7 @@ class Loop:
 
     def _launch(self) -> None:
         """Launch waiting evaluations, as far as there are slots, and the budget allows."""
-        prepared: list[Running] = []
+        prepared = []
         while self._can_launch:
             of_launcher = self.launcher.reason_not_to_launch(self.search.usual_seconds)
             self.end_reason = self.account.reason_not_to_launch() or of_launcher

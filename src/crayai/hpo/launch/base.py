@@ -137,6 +137,9 @@ class Launcher(Protocol):
     def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
         """Return what is known of the jobs with these tags; one that is left out is as before."""
 
+    def waiting(self) -> Collection[str]:
+        """Return the tags of the jobs that were submitted, and wait in a queue of somebody else's."""
+
     def wait(self, seconds: float) -> None:
         """Return when something may have ended, after `seconds` at the latest."""
 

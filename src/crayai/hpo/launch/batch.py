@@ -58,7 +58,7 @@ class BatchLauncher:
         self._scheduler = Scheduler(dialect, name, arguments, most_together=most_together, poll_seconds=poll_seconds)
         self._unsent: deque[Task] = deque()
         self._unnamed = deque(one for one in self._spool.submissions if not one.id)
-        self._is_looked_for = bool(self._unnamed)
+        self._looked_for_since = time.monotonic() if self._unnamed else None
         self._withdrawn: set[str] = set()
         self._looked_at = -1
         self._has_heard = not self._spool.jobs
@@ -93,6 +93,13 @@ class BatchLauncher:
                 if not isinstance(status := self._status(job, end), Alive):
                     told[tag] = status
         return told
+
+    def waiting(self) -> Collection[str]:
+        """Return the jobs that were not seen to run, as far as is known."""
+        is_waiting = {
+            tag for tag, job in self._spool.jobs.items() if job.seen is None or job.seen.standing is Standing.WAITS
+        }
+        return is_waiting | {task.tag for task in self._unsent}
 
     def wait(self, seconds: float) -> None:
         """Return when a job has left an end, the batch system has answered, or there is something to tell."""
@@ -177,7 +184,7 @@ class BatchLauncher:
     def _send(self) -> None:
         """Submit what waits, all of it together, but not too often."""
         self._unnamed = deque(one for one in self._unnamed if one.jobs)  # all of them may have been taken back
-        if self._is_looked_for or not (self._unnamed or self._unsent):
+        if self._looked_for_since is not None or not (self._unnamed or self._unsent):
             return
         if not self._scheduler.may_submit(len(self._spool.jobs)):
             return
@@ -187,10 +194,8 @@ class BatchLauncher:
             self._unnamed.append(self._spool.write(tasks, self._prefix, self._scheduler.dialect))
         if self._scheduler.submit(self._unnamed[0]):
             self._unnamed.popleft()
-            self._has_heard = False
-            self._scheduler.ask_soon()
             return
-        self._is_looked_for = True
+        self._looked_for_since = time.monotonic()
         if self._unnamed[0].count > (most := self._scheduler.most_together):
             self._unnamed.insert(1, self._spool.split(self._unnamed[0], most, self._scheduler.dialect))
 
@@ -200,10 +205,12 @@ class BatchLauncher:
             if name := queue.submitted.get(str(submission.script)):
                 submission.know(name)
                 self._unnamed.remove(submission)
-        self._is_looked_for, self._has_heard = False, True
+        if self._looked_for_since is not None and self._scheduler.asked_at > self._looked_for_since:
+            self._looked_for_since = None  # what was submitted without an answer would have been seen
+        self._has_heard = True
         missing: list[Job] = []
         for job in self._spool.jobs.values():
-            if not job.submission.id:
+            if not job.submission.id or job.submission.known_at >= self._scheduler.asked_at:
                 continue
             seen = queue.jobs.get(self._name(job))
             if seen is None:

@@ -95,6 +95,10 @@ class LocalLauncher:
                 self._ends[tag] = status
         return {tag: self._ends[tag] for tag in tags if tag in self._ends}
 
+    def waiting(self) -> Collection[str]:
+        """Return that there is no such queue."""
+        return ()
+
     def wait(self, seconds: float) -> None:
         """Sleep until the keeper speaks; adopted jobs are looked after now and then."""
         if self._adopted:

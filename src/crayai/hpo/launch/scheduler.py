@@ -29,6 +29,7 @@ class Scheduler:
     Attributes:
         calls: How many commands were run.
         most_together: How many jobs to submit at once, at most; fewer after it took no more.
+        asked_at: When the last question was asked, on the monotonic clock.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Scheduler:
         self._name, self._arguments = name, list(arguments)
         self._poll_seconds = poll_seconds
         self._asking: Call | None = None
-        self._asked_at = self._submitted_at = self._last_id_at = float("-inf")
+        self.asked_at = self._submitted_at = float("-inf")
         self._pause_seconds = 0.0
         self._to_cancel: list[str] = []
         self._is_out = self._is_full = False
@@ -81,7 +82,6 @@ class Scheduler:
         self._submitted_at = time.monotonic()
         if name := self.dialect.submission(answer):
             submission.know(name)
-            self._last_id_at = time.monotonic()
             self._pause_seconds = 0.0
             self.most_together = min(self._most_together, 2 * self.most_together)
             self._recovered()
@@ -123,8 +123,8 @@ class Scheduler:
     def listen(self) -> Queue | None:
         """Return what it says of all jobs; None: nothing at present. It is asked in the background."""
         if self._asking is None:
-            if time.monotonic() - self._asked_at >= self._poll_seconds:
-                self._asked_at = time.monotonic()
+            if time.monotonic() - self.asked_at >= self._poll_seconds:
+                self.asked_at = time.monotonic()
                 self._asking = Call(self.dialect.ask(self._name))
                 self.calls += 1
             return None
@@ -137,15 +137,12 @@ class Scheduler:
             self._outage(answer)
             return None
         self._recovered()
-        if self._last_id_at >= self._asked_at:
-            self.ask_soon()  # what was submitted meanwhile may be missing in this answer
-            return None
         self.cancel(())
         return queue
 
     def ask_soon(self) -> None:
         """Ask at the next opportunity, for there is something to know."""
-        self._asked_at = min(self._asked_at, time.monotonic() - self._poll_seconds)
+        self.asked_at = min(self.asked_at, time.monotonic() - self._poll_seconds)
 
     def past(self, submissions: Sequence[str]) -> dict[str, Seen]:
         """Return what its accounting says of jobs, if there is one."""

@@ -12,6 +12,7 @@ A submission appears whole, before anything is submitted, so a later driver know
 
 import shlex
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -66,11 +67,13 @@ class Submission:
     Attributes:
         directory: Its own.
         id: The batch system's name for it; empty: not known.
+        known_at: When that was known, on the monotonic clock; questions that were asked before may not be about it.
         jobs: Those that are not forgotten.
     """
 
     directory: Path
     id: str = ""
+    known_at: float = float("-inf")
     jobs: list[Job] = field(default_factory=list)
 
     @property
@@ -83,7 +86,7 @@ class Submission:
         part = self.directory / "id~"
         part.write_text(name, encoding="utf-8")
         part.rename(self.directory / "id")
-        self.id = name
+        self.id, self.known_at = name, time.monotonic()
 
     @property
     def count(self) -> int:

@@ -123,6 +123,10 @@ class StepLauncher:
                 self._running.discard(tag)
         return {tag: self._ended[tag] for tag in tags if tag in self._ended}
 
+    def waiting(self) -> Collection[str]:
+        """Return the steps that wait for an allocation."""
+        return [task.tag for task in self._held]
+
     def wait(self, seconds: float) -> None:
         """Return when a step may have ended, or the allocation is there."""
         deadline = time.monotonic() + seconds

@@ -60,6 +60,7 @@ class FakeMachine:
         notices: What its launcher is to tell the user.
         seconds_left: How long tasks can run there.
         closing: Why it is not longer.
+        queued: The tags of jobs that wait in a queue of somebody else's.
         is_batch: Whether what it was given goes on without a driver.
     """
 
@@ -74,6 +75,7 @@ class FakeMachine:
         self.seconds_left = float("inf")
         self.closing = "the machine goes away"
         self.is_batch = False
+        self.queued: set[str] = set()
         self.queue: list[Task] = []
         self.running: dict[str, _Job] = {}
         self.ends: dict[str, JobStatus] = {}
@@ -186,6 +188,10 @@ class FakeLauncher:
     def is_idle(self) -> bool:
         """Return whether the machine is one of a batch system."""
         return self.machine.is_batch
+
+    def waiting(self) -> Collection[str]:
+        """Return what the machine says."""
+        return self.machine.queued
 
     def leave(self) -> bool:
         """Return whether the machine is one of a batch system."""
