@@ -69,7 +69,9 @@ class Round:
     def _start(self) -> subprocess.Popen[bytes]:
         words = ["--quiet", "--strategy", "random", "--num-iters", str(EVALUATIONS), "--seed", "1"]
         launcher = ["--launcher", "slurm", "--mode", self._mode, "--nodes", "4", "--poll-seconds", "0.5"]
-        policies = [f"--on-{cause}=retry 20 after 0.1 s, then rank last" for cause in ("node-failure", "lost", "preempted")]
+        policies = [
+            f"--on-{cause}=retry 20 after 0.1 s, then rank last" for cause in ("node-failure", "lost", "preempted")
+        ]
         command = ["--param", "-x=0.0..1.0", "--", "sh", "program.sh"]
         argv = [sys.executable, "-m", "crayai", "run", *words, *launcher, *policies, *command]
         with (self.place / "err").open("ab") as err:
@@ -138,7 +140,8 @@ def main() -> None:
                 faults = one.faults()
                 wait_until(lambda: not cluster.run("squeue", "-h", check=False), "nothing is left in the queue")
             except (AssertionError, TimeoutError) as error:
-                faults = [str(error), (one.place / "err").read_text()[-2000:]]
+                left = cluster.run("squeue", "-o", "%i %j %T %r %N %C", check=False)
+                faults = [str(error), left, (one.place / "err").read_text()[-2000:]]
             events += one.events
             bad += bool(faults)
             print(f"round {number}: {dict(one.events)} {'; '.join(faults) or 'nothing lost'}", flush=True)

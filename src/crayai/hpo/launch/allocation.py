@@ -12,6 +12,7 @@ from crayai.hpo.launch.slurm import is_hopeless, refusal, trouble_in
 _ASK_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _FIRST_LOOK_SECONDS = 1.0
+_CANCEL_TRIES = 3
 
 
 @dataclass
@@ -94,9 +95,17 @@ class Allocation:
             self._call.stop()
             answer = self._call.wait()
             self.job, self._call = words.granted(answer), None
-        if self.is_own and self.job:
-            ask(words.cancel([self.job]))
+        if self.is_own:
+            self._cancel()
         self.reason = self.reason or "the allocation was released"
+
+    def _cancel(self) -> None:
+        """End it, and any other of its name that a driver which died may have asked for."""
+        for _ in range(_CANCEL_TRIES):
+            one = [words.cancel([self.job])] if self.job else []
+            answers = [ask(argv) for argv in (*one, words.cancel_named(self.name))]
+            if not any(answer.code is None or trouble_in(answer.err) is Trouble.OUTAGE for answer in answers):
+                return
 
     def _find(self) -> bool:
         """Take up an allocation of this name that an earlier driver has left."""

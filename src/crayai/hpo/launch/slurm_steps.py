@@ -3,6 +3,7 @@
 Sources: the manual pages of salloc, srun and squeue.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -140,6 +141,11 @@ def loss_in(said: str) -> tuple[str, Loss]:
 def cancel(names: Sequence[str]) -> list[str]:
     """Return the command that ends allocations or steps."""
     return ["scancel", "--quiet", *names]
+
+
+def cancel_named(name: str) -> list[str]:
+    """Return the command that ends all allocations of ours that have this name."""
+    return ["scancel", "--quiet", f"--name={name}", f"--user={os.getuid()}"]
 
 
 def seconds_in(text: str) -> float | None:
