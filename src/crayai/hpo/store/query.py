@@ -92,7 +92,10 @@ class Reader:
         except sqlite3.Error as error:
             raise unreadable(self._path, error) from error
         if is_empty:
-            raise StoreError(f"there is nothing in {self._path} yet: the study has just begun, or its log was emptied")
+            raise StoreError(
+                f"there is nothing in {self._path} yet: ask again if the study has just begun; else its log was emptied, "
+                f"and crayai recover {self._path.parent} saves what can be read"
+            )
         return connection
 
     def _opened(self) -> sqlite3.Connection:
