@@ -93,8 +93,8 @@ class Reader:
             raise unreadable(self._path, error) from error
         if is_empty:
             raise StoreError(
-                f"there is nothing in {self._path} yet: ask again if the study has just begun; else its log was "
-                f"emptied, and crayai recover {self._path.parent} saves what can be read"
+                f"there is nothing in {self._path} yet: wait if the study has just begun; else the log is damaged, and "
+                f"crayai recover {self._path.parent} saves what can be read"
             )
         return connection
 
