@@ -196,3 +196,19 @@ def test_the_doctor_finds_what_cannot_be(own_slurm, tmp_path, monkeypatch):
     assert checks["GPUs"][0] == "note"
     assert "GPUs" not in doctor("--alloc-args=-p short --gres=gpu:1 -t 5")[0]
     assert cluster.run("squeue", "-h") == ""
+
+
+@pytest.mark.fault("Slurm ends a job for its memory", "the evaluation has failed: out of memory")
+def test_the_memory_of_a_job(own_slurm, tmp_path):
+    """A job that uses more memory than it was granted has run out of it."""
+    gather = "JobAcctGatherType=jobacct_gather/linux\nJobAcctGatherFrequency=1\nJobAcctGatherParams=OverMemoryKill\n"
+    own_slurm(nodes=1, memory=True, extra=gather)
+    launcher = jobs(tmp_path, ["--mem=50"])
+    task = make_task(
+        tmp_path, 0, [sys.executable, "-c", "import time; much = bytearray(200_000_000); time.sleep(1000)"]
+    )
+    launcher.submit(task)
+    (end,) = ends_of(launcher, [task])
+    assert isinstance(end, Exited), end
+    assert end.limit is Limit.MEMORY
+    launcher.close()

@@ -301,8 +301,8 @@ class BatchLauncher:
             return Withdrawn()
         if seen is None:
             return Gone("the queue does not list its job any more, and it has left no record of its end")
-        if seen.limit is not None:
-            return Exited(-9, seen.limit, None, seen.location)
+        if limit := seen.limit or self._scheduler.dialect.limit_in(job.words()):
+            return Exited(-9, limit, None, seen.location)
         if seen.loss is not None:
             return Gone(_words(seen), seen.location, seen.loss)
         if self._spool.proofs.owner(job.name) != DRIVER:

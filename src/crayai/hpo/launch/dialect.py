@@ -116,6 +116,9 @@ class Dialect(Protocol):
     def is_hopeless(self, reason: str) -> bool:
         """Return whether a job that waits for this reason would wait for ever."""
 
+    def limit_in(self, said: str) -> Limit | None:
+        """Return at which limit a job was ended, by the words of the batch system's own in its log; None: not told."""
+
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what is to be told about a command that was refused."""
 

@@ -43,6 +43,7 @@ _FULL = re.compile(
 )
 
 
+_MEMORY = re.compile(r"exceeded (job |step )?memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 _NEVER = re.compile(
     r"Partition(NodeLimit|TimeLimit|Config)|BadConstraints|DependencyNeverSatisfied|(Assoc|QOS)\w*PerJob|Invalid(Account|QOS)|"
     r"JobHeldAdmin|AccountNotAllowed|QOSNotAllowed"
@@ -156,6 +157,10 @@ class Slurm:
         """Return whether a job that waits for this reason would wait for ever."""
         return is_hopeless(reason)
 
+    def limit_in(self, said: str) -> Limit | None:
+        """Return at which limit a job was ended that has said this."""
+        return limit_in(said)
+
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, and by which argument."""
         return refusal(answer, argv)
@@ -168,6 +173,13 @@ class Slurm:
         """Return why a command that failed did, by its words."""
         is_full = self.retrying in answer.err
         return Trouble.OUTAGE if answer.code is None and not is_full else trouble_in(answer.err)
+
+
+def limit_in(said: str) -> Limit | None:
+    """Return at which limit Slurm says that it has ended a job or a step."""
+    if "DUE TO TIME LIMIT" in said:
+        return Limit.TIME
+    return Limit.MEMORY if _MEMORY.search(said) else None
 
 
 def trouble_in(text: str) -> Trouble:

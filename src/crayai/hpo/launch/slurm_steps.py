@@ -120,11 +120,6 @@ def steps(answer: Answer) -> dict[str, str] | None:
     return {name: step for step, name in rows}
 
 
-def is_late(said: str) -> bool:
-    """Return whether ``srun`` says that its step was ended at its own limit of time."""
-    return "DUE TO TIME LIMIT" in said
-
-
 def loss_in(said: str) -> tuple[str, Loss]:
     """Return on which node, if that is known, and by what a step was lost of which ``srun`` says this."""
     found = re.search(

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from crayai.hpo.launch import slurm_steps as words
 from crayai.hpo.launch.allocation import Allocation
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, Loss, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.calls import KEPT, ask
 from crayai.hpo.launch.dialect import Trouble
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.launch.proof import DRIVER, End, Proofs, name_of, script_of
-from crayai.hpo.launch.slurm import trouble_in
+from crayai.hpo.launch.slurm import limit_in, trouble_in
 
 _LOOK_SECONDS = 0.1
 _SPARE_SECONDS = 30.0
@@ -295,8 +295,8 @@ class StepLauncher:
         """Return the end of a step that has left no proof on some node, though the allocation is there."""
         said = _tail(task.stderr)
         if self._proofs.owner(name_of(task)):
-            if words.is_late(said):
-                return Exited(-9, Limit.TIME)
+            if limit := limit_in(said):
+                return Exited(-9, limit)
             return Gone(f"its step has left no record of its end: {said}", *words.loss_in(said))
         if trouble_in(said) is Trouble.OUTAGE:
             self._pause_until = time.monotonic() + _PAUSE_SECONDS
