@@ -129,7 +129,7 @@ def _drive(plan: Plan, directory: Path, *, quiet: bool, extend: bool = False, is
     done = conduct(
         plan.study, directory, plan.evaluation, [display], budget=plan.budget, extend=extend, is_brief=is_brief
     )
-    if done.is_out_of_time:
+    if done.end_reason and done.is_out_of_time:
         console.print(Text(f"stopped: {done.end_reason}; the same command goes on"), soft_wrap=True)
         raise click.exceptions.Exit(AGAIN)
     if done.end_reason:
