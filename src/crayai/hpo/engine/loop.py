@@ -164,7 +164,7 @@ class Loop:
         self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(_GROUP_SECONDS))
         if not self.launcher.poll(self.running.keys()):
             self._commit()
-            self.has_left = self.is_brief and self.launcher.is_idle() and self.launcher.leave()
+            self.has_left |= self.is_brief and self.launcher.is_idle() and self.launcher.leave()
             if not self.has_left:
                 self.interrupts.wait(self._stops_obeyed, lambda: self.launcher.wait(self._rest_seconds()))
 
