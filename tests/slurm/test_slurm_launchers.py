@@ -136,8 +136,9 @@ def test_a_job_that_is_requeued(slurm, tmp_path):
     slurm.wait(lambda: {"idle"} == set(slurm.run("sinfo", "-h", "-N", "-o%T").split()), "the first run is cleared away")
     slurm.run("scontrol", "update", f"jobid={job}", "starttime=now")
     (end,) = ends_of(launcher, [task])
-    assert (tmp_path / "times").read_text() == "again\nagain\n"
-    assert end == Exited(3) or end.loss is Loss.UNKNOWN, "started at once, it may get what was meant for the first run"
+    runs = (tmp_path / "times").read_text().count("again")
+    if end != Exited(3) or runs != 2:  # started at once, it may get the signals that were meant for the first run
+        assert end.loss is Loss.UNKNOWN, end
     launcher.close()
 
 
