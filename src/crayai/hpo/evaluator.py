@@ -94,7 +94,7 @@ class Evaluator:
         self._check()
         cluster = self._cluster() if self._wants_workload_manager() else None
         return EvaluationSettings(
-            slots=self.num_parallel_evals if cluster is None or self.mode == "jobs" else None,
+            slots=self.num_parallel_evals if cluster is None or not cluster.has_steps else None,
             cluster=cluster,
             source=Path(self.src_path).absolute() if self.src_path else None,
             time_limit_minutes=self.time_limit_minutes,

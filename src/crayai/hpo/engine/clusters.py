@@ -4,7 +4,7 @@ import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,13 +16,16 @@ from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.dialect import Dialect
 from crayai.hpo.launch.driver_job import DriverJob
+from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.slurm import Slurm
 from crayai.hpo.launch.steps import Shape, StepLauncher
+from crayai.hpo.launch.torque import Torque
 from crayai.hpo.strategy.base import check_above, check_at_least
 
 Mode = Literal["steps", "jobs"]
 MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub"}
 """Workload managers, each with the command by which it is found."""
+_DIALECTS: Mapping[str, Callable[[], Dialect]] = {"slurm": Slurm, "pbs": Pbs, "torque": Torque}
 _MOST_TOGETHER = 1000
 
 
@@ -85,6 +88,11 @@ class Cluster:
         return self.nodes // self.nodes_per_eval * self.evals_per_node
 
     @property
+    def has_steps(self) -> bool:
+        """Whether evaluations are steps in an allocation that is held, which only Slurm has from outside."""
+        return self.mode == "steps" and self.manager == "slurm"
+
+    @property
     def nodes_per_evaluation(self) -> float:
         """How many nodes an evaluation has, or which part of one."""
         return self.nodes_per_eval / self.evals_per_node
@@ -104,7 +112,9 @@ def manager_here(wished: str | None, wanted: str) -> str:
             f"{', '.join(sorted(set(commands.values())))} not found on PATH. To run on this machine, use "
             "launcher='local' and nodes=1"
         )
-    if found != "slurm":
+    if found == "pbs" and wished is None and "pbs_version" not in ask(["qsub", "--version"]).out:
+        found = "moab" if shutil.which("msub") else "torque"  # whose command has the same name
+    if found not in _DIALECTS:
         raise LaunchError(f"{wanted}: this version does not speak to {found!r}; use launcher='local'")
     return found
 
@@ -117,9 +127,9 @@ def driver_job(
     Raises:
         LaunchError: There is no workload manager.
     """
-    manager_here(cluster.manager if cluster else None, "--as-job")
+    manager = manager_here(cluster.manager if cluster else None, "--as-job")
     directory = directory.absolute()
-    has_steps = cluster is not None and cluster.mode == "steps" and not cluster.alloc_jobid
+    has_steps = cluster is not None and cluster.has_steps and not cluster.alloc_jobid
     words = slurm_steps.nodes_words(cluster.nodes, cluster.alloc_args) if cluster and has_steps else []
     job = DriverJob(
         directory=directory,
@@ -129,7 +139,7 @@ def driver_job(
         minutes=minutes,
         arguments=[*words, *shlex.split(arguments)],
     )
-    return job, Slurm()
+    return job, _DIALECTS[manager]()
 
 
 def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: int) -> StepLauncher | BatchLauncher:
@@ -139,7 +149,7 @@ def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: in
         LaunchError: The allocation that was named is not there any more.
     """
     name = f"crayai-{study_id[:8]}"
-    if cluster.mode == "jobs":
+    if not cluster.has_steps:
         return _jobs(cluster, directory, name, slots)
     shape = Shape(
         nodes=cluster.nodes,
@@ -151,18 +161,16 @@ def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: in
 
 
 def _jobs(cluster: Cluster, directory: Path, name: str, slots: int) -> BatchLauncher:
-    arguments = [f"--nodes={cluster.nodes_per_eval}", *shlex.split(cluster.alloc_args)]
-    prefix = (
-        ["srun", "-K", *shlex.split(cluster.launch_args)] if cluster.launch_args or cluster.nodes_per_eval > 1 else []
-    )
+    dialect = _DIALECTS[cluster.manager]()
+    own = shlex.split(cluster.alloc_args)
     return BatchLauncher(
         directory,
         name,
-        Slurm(),
+        dialect,
         jobs=slots,
-        arguments=arguments,
-        prefix=prefix,
-        most_together=_most_together(),
+        arguments=[*dialect.nodes(cluster.nodes_per_eval, own), *own],
+        prefix=dialect.launch(cluster.nodes_per_eval, shlex.split(cluster.launch_args)),
+        most_together=_most_together() if cluster.manager == "slurm" else _MOST_TOGETHER,
         poll_seconds=cluster.poll_seconds,
     )
 

@@ -117,7 +117,7 @@ def nodes_of(settings: EvaluationSettings) -> tuple[int, float | None]:
     cluster = settings.cluster
     if cluster is None:
         return 1, None
-    return (cluster.nodes, None) if cluster.mode == "steps" else (0, cluster.nodes_per_evaluation)
+    return (cluster.nodes, None) if cluster.has_steps else (0, cluster.nodes_per_evaluation)
 
 
 def rounds_of(study: Study, at_most: int | None = None) -> Rounds:

@@ -76,9 +76,12 @@ class Dialect(Protocol):
 
     Attributes:
         retrying: What a command says that cannot do something now, and would try for ever; empty: none does.
+        passes_environment: Whether a job finds the environment of who has submitted it; else its script reads
+            ``directory/environment``.
     """
 
     retrying: str
+    passes_environment: bool
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, whose jobs run ``directory/0``, ``directory/1``, … in the shell."""
@@ -89,6 +92,12 @@ class Dialect(Protocol):
     def submit_driver(self, script: Path, name: str, log: Path, minutes: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits one job, which a failing node starts again, with its limit of time."""
 
+    def nodes(self, count: int, arguments: Sequence[str]) -> list[str]:
+        """Return what asks for so many nodes for each job, where the user's own `arguments` do not."""
+
+    def launch(self, nodes: int, arguments: Sequence[str]) -> list[str]:
+        """Return the words before a command that is to run on all nodes of its job, or has arguments to be run with."""
+
     def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
         """Return what limits the time of a job that is to end by itself after `seconds`, unless `arguments` do."""
 
@@ -98,8 +107,8 @@ class Dialect(Protocol):
     def job(self, submission: str, place: int) -> str:
         """Return the name of a job, as `queue` and the job itself name it."""
 
-    def ask(self, name: str) -> list[str]:
-        """Return the command that asks for all jobs of a study."""
+    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:
+        """Return the command that asks for all jobs of a study: of this name, in `submissions` that are known."""
 
     def queue(self, answer: Answer) -> Queue | None:
         """Return what it answered; None: nothing that can be relied on."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.dialect import Dialect, Standing
+from crayai.hpo.launch.inherited import exports
 
 AGAIN = 75
 """The exit code of a driver that stopped for want of time alone; sysexits(3) calls it a temporary failure."""
@@ -19,6 +20,7 @@ _KILL_SECONDS = 60
 _SCRIPT = """\
 #!/bin/sh
 # The driver of a crayai study, which submits itself again before its limit of time. By hand: sh {path}
+[ ! -r {environment} ] || . {environment}
 cd {caller} || exit
 began=$(date +%s)
 timeout --foreground -s USR1 -k {kill_seconds} {seconds} {command}
@@ -78,6 +80,7 @@ class DriverJob:
         limit = 60.0 * self.minutes
         return _SCRIPT.format(
             path=shlex.quote(str(self.path)),
+            environment=shlex.quote(str(self.path.parent / "environment")),
             caller=shlex.quote(str(self.caller)),
             kill_seconds=_KILL_SECONDS,
             seconds=math.floor(limit - min(_MOST_SPARE_SECONDS, _SPARE_SHARE * limit)),
@@ -93,13 +96,15 @@ class DriverJob:
         Raises:
             LaunchError: It is refused, or there is such a job already.
         """
-        queue = dialect.queue(ask(dialect.ask(self.name)))
+        queue = dialect.queue(ask(dialect.ask(self.name, ())))
         if queue is not None:
             there = [seen.word for seen in queue.jobs.values() if seen.standing is not Standing.OVER]
             if there:
                 raise LaunchError(f"the study in {self.directory} has a driver that is a job already ({there[0]})")
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.write_text(self.script(dialect), encoding="utf-8")
+        if not dialect.passes_environment:
+            (self.path.parent / "environment").write_text(exports(), encoding="utf-8")
         argv = self.submit(dialect)
         answer = ask(argv)
         if not (name := dialect.submission(answer)):

@@ -68,6 +68,7 @@ class Slurm:
     """Slurm's words; every submission is a job array, whose tasks are named ``JOB_PLACE``."""
 
     retrying = "sleeping and retrying"
+    passes_environment = True
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission."""
@@ -104,6 +105,14 @@ class Slurm:
         ]
         return ["sbatch", *arguments, "--parsable", "--requeue", *ours, str(script)]
 
+    def nodes(self, count: int, arguments: Sequence[str]) -> list[str]:  # noqa: ARG002 - they follow, and so count
+        """Return what asks for nodes."""
+        return [f"--nodes={count}"]
+
+    def launch(self, nodes: int, arguments: Sequence[str]) -> list[str]:
+        """Return the words before a command that runs on all nodes of a job."""
+        return ["srun", "-K", *arguments] if arguments or nodes > 1 else []
+
     def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
         """Return a limit in whole minutes, and some more for the start and the end."""
         is_known = seconds is None or any(has_option(arguments, option) for option in ("-t", "--time"))
@@ -118,7 +127,7 @@ class Slurm:
         """Return the name of a task of an array."""
         return f"{submission}_{place}"
 
-    def ask(self, name: str) -> list[str]:
+    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:  # noqa: ARG002 - all have the name
         """Return the command that asks for all jobs of a study, also those that ended some minutes ago."""
         return ["squeue", "--noheader", "--states=all", f"--name={name}", f"--format={_FIELDS}"]
 

@@ -5,6 +5,7 @@
         jobs              place, name, limit of time in seconds and tag of each job, a line each
         0, 1, …           the script of each job that is not forgotten
         submit            the script that the batch system runs
+        environment       the driver's, for a batch system that does not pass it on
         id                the batch system's name for it, as soon as that is known
 
 A submission appears whole, before anything is submitted, so a later driver knows of everything that may run.
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from crayai.hpo.launch.base import Task
 from crayai.hpo.launch.dialect import Dialect, Seen
+from crayai.hpo.launch.inherited import exports
 from crayai.hpo.launch.proof import Proofs, name_of, script_of
 
 _LAST_WORDS = 500
@@ -53,11 +55,11 @@ class Job:
 
     def words(self) -> str:
         """Return the last that the batch system's own part of the job has said."""
-        try:
-            text = (self.submission.directory / f"log.{self.place}").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-        return text.strip()[-_LAST_WORDS:]
+        for name in (f"log.{self.place}", f"log-{self.place}"):
+            with suppress(OSError):
+                text = (self.submission.directory / name).read_text(encoding="utf-8", errors="replace")
+                return text.strip()[-_LAST_WORDS:]
+        return ""
 
 
 @dataclass(slots=True)
@@ -161,6 +163,8 @@ class Spool:
         lines = [f"{place} {row}\n" for place, row in enumerate(rows)]
         (part / "jobs").write_text("".join(lines), encoding="utf-8")
         (part / "submit").write_text(dialect.script(path, len(scripts)), encoding="utf-8")
+        if not dialect.passes_environment:
+            (part / "environment").write_text(exports(), encoding="utf-8")
         part.rename(path)
         return self._load(path)
 

@@ -1,0 +1,20 @@
+"""The driver's environment as a file for the shell, for batch systems that do not hand it on as it is."""
+
+import os
+import re
+import shlex
+
+_ITS_OWN = ("PBS_", "SLURM_", "MOAB_", "CRAYAI_", "BASH_FUNC_")
+_OF_THE_MACHINE = {
+    "_", "CUDA_VISIBLE_DEVICES", "HOSTNAME", "NCPUS", "OLDPWD", "OMP_NUM_THREADS", "PWD", "SHLVL", "TMPDIR",
+}  # fmt: skip
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def exports() -> str:
+    """Return the variables that a job is to find as the driver has them; what belongs to a job or a machine is not."""
+    return "".join(
+        f"export {name}={shlex.quote(text)}\n"
+        for name, text in sorted(os.environ.items())
+        if _NAME.fullmatch(name) and name not in _OF_THE_MACHINE and not name.startswith(_ITS_OWN)
+    )
