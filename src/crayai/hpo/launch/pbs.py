@@ -21,7 +21,9 @@ _OVER = set("FX")
 _LIMITS = {-26: Limit.MEMORY, -27: Limit.MEMORY, -28: Limit.TIME, -29: Limit.TIME}
 _NODE_FAILURES = {-1, -2, -3, -20}
 """What a job ends with that could not be started on its nodes, or whose first node was lost."""
-TERMINATED = 256 + 15
+_TERMINATED = 256 + 15
+_KILLED_CODES = {_TERMINATED, 256 + 9, 128 + 15, 128 + 9}
+"""What a job ends with that a signal has ended, or whose script has heard of one."""
 _ATTRIBUTE = re.compile(r'^\s*"(\w+)":\s*(?:"(.*?)"|(-?\d+))\s*,?\s*$')
 _JOB = re.compile(r'^\s*"(\d+(?:\[\d*\])?\.[^"]+)":\s*\{')
 _OUTAGE = re.compile(
@@ -208,15 +210,15 @@ def end_of(
     """Return at which limit a job was ended, or by what it was lost."""
     if code in limits:
         return limits[code], None
-    if code in _NODE_FAILURES:
-        return None, Loss.NODE_FAILURE
     if code < 0:
-        return None, Loss.UNKNOWN
-    if code != TERMINATED:
+        return None, Loss.NODE_FAILURE if code in _NODE_FAILURES else Loss.UNKNOWN
+    if code not in _KILLED_CODES:
         return None, None
     if _seconds(facts, "resources_used") >= _seconds(facts, "Resource_List") > 0:
         return Limit.TIME, None
-    return None, Loss.PREEMPTED if "preempt" in comment.lower() else Loss.CANCELLED
+    if "preempt" in comment.lower():
+        return None, Loss.PREEMPTED
+    return None, Loss.CANCELLED if code == _TERMINATED or "terminated" in comment else None
 
 
 def _seconds(facts: Mapping[str, Any], group: str) -> float:

@@ -1,0 +1,207 @@
+"""Jobs of PBS and TORQUE keep the rules of launchers, on stand-ins that queue and really run them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crayai.hpo.errors import LaunchError
+from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
+from crayai.hpo.launch.batch import BatchLauncher
+from crayai.hpo.launch.pbs import Pbs
+from crayai.hpo.launch.torque import Torque
+from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
+from crayai.hpo.testing.pbs_stand_in import StandIn
+
+RUNS_ON = ["sh", "-c", "sleep 1000"]
+DIALECTS = {"pbs": Pbs, "torque": Torque}
+
+
+@pytest.fixture(params=DIALECTS)
+def batch(request, tmp_path_factory, monkeypatch):
+    """Return a batch system whose commands are on PATH."""
+    with StandIn(tmp_path_factory.mktemp("batch"), request.param) as made:
+        made.flavour = request.param
+        monkeypatch.setenv("PATH", f"{made.bin}:{os.environ['PATH']}")
+        yield made
+
+
+def jobs(batch, directory, slots=4, arguments=()):
+    """Return a launcher of jobs."""
+    dialect = DIALECTS[batch.flavour]()
+    return BatchLauncher(directory, "crayai-test", dialect, jobs=slots, arguments=arguments, poll_seconds=0.1)
+
+
+@pytest.fixture
+def launcher(batch, tmp_path):
+    """Return a launcher that is closed at the end."""
+    made = jobs(batch, tmp_path)
+    yield made
+    batch.refuse(connections=False)
+    made.close()
+
+
+class TestJobs(LauncherConformance):
+    """Each task a job."""
+
+    @pytest.fixture(autouse=True)
+    def _batch(self, batch):
+        self.batch = batch
+
+    def launcher(self, directory, slots):
+        """Return the one under test, which takes one more than there are slots."""
+        return jobs(self.batch, directory, slots + 1)
+
+    def kill_driver(self, launcher):
+        """Hear what it has asked and will not hear."""
+        launcher._scheduler.close()
+
+
+def started(launcher, task):
+    """Submit a task, and wait until it runs; return its job."""
+    launcher.submit(task)
+    wait_until(launcher, lambda: launcher._spool.proofs.owner("0.1"), "the task runs")
+    return launcher._spool.proofs.owner("0.1")
+
+
+def test_several_are_an_array(batch, launcher, tmp_path):
+    """What starts together is one submission."""
+    tasks = [make_task(tmp_path, number, ["sh", "-c", f"exit {number}"]) for number in range(4)]
+    for task in tasks:
+        launcher.submit(task)
+    assert ends_of(launcher, tasks) == [Exited(number) for number in range(4)]
+    assert {job["number"] for job in batch.jobs} == {0}
+
+
+def test_the_environment_of_the_driver(launcher, tmp_path, monkeypatch):
+    """A job finds what the driver has, with whatever values."""
+    monkeypatch.setenv("ODD", odd := "a 'b' \"c\"\n$(d)")
+    task = make_task(tmp_path, 0, ["sh", "-c", 'printf %s "$ODD"'])
+    launcher.submit(task)
+    assert ends_of(launcher, [task]) == [Exited(0)]
+    assert Path(task.stdout).read_text() == odd
+
+
+@pytest.mark.fault("somebody deletes a job of PBS or TORQUE", "the evaluation has failed: cancelled")
+def test_a_job_that_somebody_deletes(batch, launcher, tmp_path):
+    """A job that somebody else has ended is told so."""
+    task = make_task(tmp_path, 0, RUNS_ON)
+    name = started(launcher, task)
+    (batch._spool / f"{name}.delete").touch()
+    (end,) = ends_of(launcher, [task])
+    assert isinstance(end, Gone), end
+    assert end.loss is Loss.CANCELLED
+
+
+@pytest.mark.fault("a node of PBS crashes", "the job is queued again, is waited for, and its second end counts")
+def test_a_node_that_crashes(batch, launcher, tmp_path):
+    """A job that is queued again is alive, though it shows how its first run ended."""
+    count = 'echo again >> times; [ "$(wc -l < times)" = 2 ] || exec sleep 1000; exit 3'
+    task = make_task(tmp_path, 0, ["sh", "-c", count])
+    started(launcher, task)
+    wait_until(launcher, (tmp_path / "times").exists, "the first run")
+    batch.fail_node()
+    assert ends_of(launcher, [task]) == [Exited(3)]
+    assert (tmp_path / "times").read_text() == "again\nagain\n"
+
+
+def test_a_limit_of_time_of_the_job(batch, tmp_path):
+    """The batch system's own limit is a limit of time."""
+    launcher = jobs(batch, tmp_path, arguments=["-l", "walltime=00:00:01"])
+    task = make_task(tmp_path, 0, RUNS_ON)
+    launcher.submit(task)
+    (end,) = ends_of(launcher, [task])
+    assert isinstance(end, Exited), end
+    assert end.limit is Limit.TIME
+    launcher.close()
+
+
+@pytest.mark.fault("the server forgets jobs as soon as they end", "their own records say how they ended")
+def test_ends_that_the_server_forgets(batch, launcher, tmp_path):
+    """The record of the task decides."""
+    batch.forget_ends()
+    tasks = [make_task(tmp_path, number, ["sh", "-c", f"exit {number}"]) for number in range(3)]
+    for task in tasks:
+        launcher.submit(task)
+    assert ends_of(launcher, tasks) == [Exited(number) for number in range(3)]
+
+
+def test_an_answer_that_is_lost(batch, launcher, tmp_path):
+    """What was submitted without anybody being told is found, and not submitted twice."""
+    batch.lose_answer()
+    task = make_task(tmp_path, 0, ["sh", "-c", "echo once >> times; while [ ! -e go ]; do sleep 0.05; done"])
+    launcher.submit(task)
+    wait_until(launcher, lambda: any(one.id for one in launcher._spool.submissions), "it is found")
+    (tmp_path / "go").touch()
+    assert ends_of(launcher, [task]) == [Exited(0)]
+    assert len(batch.jobs) == 1
+    assert (tmp_path / "times").read_text() == "once\n"
+
+
+def test_a_server_that_nobody_reaches(batch, launcher, tmp_path):
+    """What runs goes on, what ends is known, and what is submitted waits."""
+    first, second = (make_task(tmp_path, n, ["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"]) for n in (0, 1))
+    started(launcher, first)
+    batch.refuse(connections=True)
+    (tmp_path / "go").touch()
+    assert ends_of(launcher, [first]) == [Exited(0)]
+    launcher.submit(second)
+    told = []
+    wait_until(launcher, lambda: told.extend(launcher.notices()) or told, "the user is told")
+    assert "does not answer" in told[0]
+    batch.refuse(connections=False)
+    assert ends_of(launcher, [second]) == [Exited(0)]
+
+
+def test_a_queue_that_is_full(batch, launcher, tmp_path):
+    """No more than the queue takes is submitted, and all of it is run."""
+    batch.limit(2)
+    tasks = [make_task(tmp_path, number, ["true"]) for number in range(4)]
+    for task in tasks:
+        launcher.submit(task)
+    assert ends_of(launcher, tasks) == [Exited(0)] * 4
+
+
+def test_what_is_refused(batch, tmp_path):
+    """The message is passed on, with the argument that it speaks of."""
+    launcher = jobs(batch, tmp_path, arguments=["-q", "nosuch"])
+    launcher.submit(make_task(tmp_path, 0, ["true"]))
+    with pytest.raises(LaunchError, match=r"(?s)Unknown queue.*speaks of: -q nosuch"):
+        launcher.wait(5)
+    launcher.close()
+
+
+def test_a_request_that_can_never_be_met(batch, tmp_path):
+    """A job that would wait for ever is told of."""
+    launcher = jobs(batch, tmp_path, arguments=["-l", "select=1:ncpus=64"])
+    launcher.submit(make_task(tmp_path, 0, ["true"]))
+    with pytest.raises(LaunchError, match="wait in the queue for ever"):
+        wait_until(launcher, lambda: False, "it is told")
+    launcher.close()
+
+
+@pytest.mark.fault("the driver dies while jobs of PBS run", "the next driver finds them, and submits none twice")
+def test_jobs_that_a_dead_driver_has_left(batch, tmp_path):
+    """A later driver adopts them."""
+    first = jobs(batch, tmp_path)
+    running, taken = (make_task(tmp_path, n, ["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"]) for n in (0, 1))
+    started(first, running)
+    first.submit(taken)
+    wait_until(first, lambda: len(batch.jobs) == 2, "both are there")
+    first._scheduler.close()
+    second = jobs(batch, tmp_path)
+    assert second.find(running)
+    assert second.find(taken)
+    (tmp_path / "go").touch()
+    assert ends_of(second, [running, taken]) == [Exited(0)] * 2
+    assert len(batch.jobs) == 2
+    second.close()
+
+
+def test_jobs_that_are_cancelled(launcher, tmp_path):
+    """What the driver ends has no outcome."""
+    task = make_task(tmp_path, 0, RUNS_ON)
+    started(launcher, task)
+    launcher.cancel([task.tag])
+    (end,) = ends_of(launcher, [task])
+    assert isinstance(end, Withdrawn), end
