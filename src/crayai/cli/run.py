@@ -116,7 +116,7 @@ def tick(words: tuple[str, ...], directory: Path, params: tuple[str, ...], quiet
     Its evaluations must be jobs of a batch system (--mode jobs), which go on without a driver.
     """
     plan = plan_of(words, params, keys)
-    if plan.evaluation.cluster is None or plan.evaluation.cluster.mode != "jobs":
+    if plan.evaluation.cluster is None or plan.evaluation.cluster.has_steps:
         raise click.UsageError("crayai tick leaves its evaluations alone: they must be jobs of a batch system, as with "
                                "--launcher slurm --mode jobs")  # fmt: skip
     _drive(plan, directory, quiet=quiet, is_brief=True)
