@@ -113,7 +113,9 @@ def manager_here(wished: str | None, wanted: str) -> str:
             "launcher='local' and nodes=1"
         )
     if found == "pbs" and wished is None and "pbs_version" not in ask(["qsub", "--version"]).out:
-        found = "moab" if shutil.which("msub") else "torque"  # whose command has the same name
+        found = "torque"  # whose command has the same name
+    if found == "moab" and shutil.which("qsub"):
+        found = "torque"  # Moab schedules what is in TORQUE's queue
     if found not in _DIALECTS:
         raise LaunchError(f"{wanted}: this version does not speak to {found!r}; use launcher='local'")
     return found

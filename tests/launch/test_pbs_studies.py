@@ -1,0 +1,69 @@
+"""Whole studies as jobs of PBS and TORQUE, on stand-ins that queue and really run them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from crayai import hpo
+from crayai.hpo.engine.clusters import manager_here
+from crayai.hpo.errors import LaunchError
+from crayai.hpo.testing.pbs_stand_in import StandIn
+
+PROGRAM = "sh -c 'echo FoM: ${1#*=}' program"
+SPACE = [["--lr", 0.1, (1e-4, 1.0)], ["--n", 4, (1, 16)]]
+
+
+@pytest.fixture(params=["pbs", "torque"])
+def batch(request, tmp_path_factory, monkeypatch):
+    """Return a batch system whose commands are on PATH."""
+    with StandIn(tmp_path_factory.mktemp("batch"), request.param) as made:
+        made.flavour = request.param
+        monkeypatch.setenv("PATH", f"{made.bin}:{os.environ['PATH']}")
+        yield made
+
+
+def searched(tmp_path, **how):
+    """Return the best of a search, and all of its points."""
+    evaluator = hpo.Evaluator(PROGRAM, run_path=str(tmp_path), poll_seconds=0.1, **how)
+    optimizer = hpo.RandomOptimizer(evaluator, num_iters=10, seed=1)
+    optimizer.optimize(hpo.Params(SPACE))
+    return optimizer.best_fom, optimizer.best_params
+
+
+def test_the_same_seed_finds_the_same(batch, tmp_path):
+    """A study on PBS or TORQUE is the study on this machine."""
+    here = searched(tmp_path / "here", launcher="local", num_parallel_evals=2)
+    there = searched(tmp_path / "there", launcher="wlm", workload_manager=batch.flavour, nodes=4)
+    assert here == there
+    assert len(batch.jobs) == 10
+
+
+def test_which_of_those_that_have_the_same_command_is_here(batch, tmp_path, monkeypatch):
+    """PBS and TORQUE are told apart by their version; Moab submits by TORQUE's command."""
+    monkeypatch.setenv("PATH", str(batch.bin))
+    assert manager_here(None, "nodes=2") == batch.flavour
+    (tmp_path / "msub").write_text("#!/bin/sh\n")
+    (tmp_path / "msub").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{batch.bin}")
+    assert manager_here("moab", "nodes=2") == "torque"
+    (batch.bin / "qsub").unlink()
+    with pytest.raises(LaunchError, match="does not speak to 'moab'"):
+        manager_here("moab", "nodes=2")
+
+
+def test_a_driver_that_is_killed(batch, tmp_path):
+    """The next driver goes on with the jobs of the one that was killed, and runs nothing twice."""
+    waits = f"echo ran >> {tmp_path}/runs; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo FoM: 1"
+    options = f"--launcher {batch.flavour} --nodes 2 --strategy random --num-iters 6 --seed 1 --poll-seconds 0.1"
+    words = [sys.executable, "-m", "crayai", "run", "-q", "--dir", str(tmp_path / "study"), *options.split()]
+    words += ["--param", "--lr=0.01..1", "--", "sh", "-c", waits]
+    driver = subprocess.Popen(words)
+    while not (tmp_path / "runs").exists():
+        assert driver.poll() is None
+    driver.kill()
+    driver.wait()
+    (tmp_path / "go").touch()
+    assert subprocess.run(words, timeout=60, check=False).returncode == 0
+    assert (tmp_path / "runs").read_text() == 6 * "ran\n"
