@@ -40,7 +40,7 @@ class Torque(Pbs):
         if answer.code is None or (answer.code != 0 and "Unknown Job Id" not in answer.err):
             return None
         jobs: dict[str, dict[str, Any]] = {}
-        for text in answer.out.replace("<?xml", "\n<?xml").split('<?xml version="1.0"?>'):
+        for text in answer.out.split('<?xml version="1.0"?>'):  # a document for each name that was asked for
             if not text.strip():
                 continue
             try:

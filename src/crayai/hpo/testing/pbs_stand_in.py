@@ -231,9 +231,9 @@ def _qstat(spool: Path, words: Sequence[str], flavour: str) -> int:
     if flavour == "pbs":
         said = {"timestamp": int(time.time()), "pbs_version": "23.06.06", "pbs_server": SERVER}
         _say(json.dumps({**said, **({"Jobs": found} if found else {})}, indent="\t"))
-    elif found:
-        rows = "".join(f"<Job><Job_Id>{name}</Job_Id>{_xml(facts)}</Job>" for name, facts in found.items())
-        _say(f'<?xml version="1.0"?>\n<Data>{rows}</Data>')
+    else:
+        for name, facts in found.items():
+            _say(f'<?xml version="1.0"?>\n<Data><Job><Job_Id>{name}</Job_Id>{_xml(facts)}</Job></Data>')
     return code
 
 
