@@ -106,7 +106,7 @@ class BatchLauncher:
         deadline = time.monotonic() + seconds
         while True:
             self._send()
-            queue = self._scheduler.listen(self._spool.submissions) if self._spool.jobs else None
+            queue = self._scheduler.listen(self._spool) if self._spool.jobs else None
             if queue is not None:
                 self._hear(queue)
             changed, self._looked_at = self._looked_at, self._spool.proofs.changed()

@@ -1,13 +1,13 @@
 """Talks with a batch system: not too often, not too much, and with patience when nobody answers."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.calls import Call, ask
 from crayai.hpo.launch.dialect import Answer, Dialect, Queue, Seen, Trouble
-from crayai.hpo.launch.spool import Submission
+from crayai.hpo.launch.spool import Spool, Submission
 
 _MOST_BACK_OFF_SECONDS = 60.0
 _MOST_GATHER_SECONDS = 10.0
@@ -120,12 +120,12 @@ class Scheduler:
                 return
             del self._to_cancel[: len(some)]
 
-    def listen(self, submissions: Collection[Submission]) -> Queue | None:
-        """Return what it says of all jobs; None: nothing at present. It is asked in the background."""
+    def listen(self, spool: Spool) -> Queue | None:
+        """Return what it says of all jobs of `spool`; None: nothing at present. It is asked in the background."""
         if self._asking is None:
             if time.monotonic() - self.asked_at >= self._poll_seconds:
                 self.asked_at = time.monotonic()
-                self._asking = Call(self.dialect.ask(self._name, [one.id for one in submissions if one.id]))
+                self._asking = Call(self.dialect.ask(self._name, [one.id for one in spool.submissions if one.id]))
                 self.calls += 1
             return None
         answer = self._asking.answer()
