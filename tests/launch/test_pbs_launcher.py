@@ -8,6 +8,7 @@ import pytest
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
 from crayai.hpo.launch.batch import BatchLauncher
+from crayai.hpo.launch.calls import Call
 from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.torque import Torque
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
@@ -205,3 +206,13 @@ def test_jobs_that_are_cancelled(launcher, tmp_path):
     launcher.cancel([task.tag])
     (end,) = ends_of(launcher, [task])
     assert isinstance(end, Withdrawn), end
+
+
+def test_a_command_that_never_answers_leaves_nothing_behind(tmp_path):
+    """What a command has started ends with it."""
+    os.mkfifo(tmp_path / "never")
+    call = Call(["sh", "-c", f"(echo > {tmp_path}/began; read x < {tmp_path}/never) & wait"], 1.0)
+    assert call.wait().code is None
+    assert (tmp_path / "began").exists()
+    with pytest.raises(OSError, match="No such device"):
+        os.open(tmp_path / "never", os.O_WRONLY | os.O_NONBLOCK)

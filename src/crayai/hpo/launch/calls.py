@@ -1,6 +1,7 @@
 """Calls of a batch system's commands, which may be slow, or never answer: nobody waits for them but who wants to."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -50,7 +51,7 @@ class Call:
             is_retrying = bool(self._retrying) and self._retrying in said
             if not is_retrying and time.monotonic() < self._deadline:
                 return None
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # and what it may have started
             process.wait()
             self._problem = said.decode(errors="replace").strip() or "no answer"
         code = None if process is None or self._problem else process.returncode
