@@ -67,7 +67,7 @@ def doctor(
     failure show? How long will it all take?
     """
     plan = _seeded(plan_of(words, params, keys))
-    check_program(plan.study, plan.evaluation.source)
+    check_program(plan.study, plan.evaluation)
     room, cluster = _room(directory), plan.evaluation.cluster
     site = list(check_site(cluster, plan.evaluation.time_limit_seconds)) if cluster else []
     if any(check.verdict is Verdict.PROBLEM for check in site):
@@ -137,7 +137,7 @@ def _timed(plan: Plan, known: Estimate, directory: Path, *, quiet: bool) -> Esti
     Raises:
         SettingsError: It failed.
     """
-    check_program(plan.study, plan.evaluation.source)
+    check_program(plan.study, plan.evaluation)
     with _workplace(plan, directory) as workplace, _watcher(quiet=quiet) as watcher:
         run = run_default_point(plan.study, plan.evaluation, workplace.path, watcher)
         if isinstance(run.outcome, Failed):

@@ -34,6 +34,7 @@ _TYPES: dict[str, Any] = {
     "fom": str,
     "src_path": str,
     **dict.fromkeys(("checkpoint", "keep", "exploit", "mode", "alloc_args", "launch_args", "job_args"), str),
+    **dict.fromkeys(("container", "conda_env"), str),
     "poll_seconds": float,
 }
 _DRY_RUN_COMMANDS = 10
@@ -160,7 +161,7 @@ def plan_of(words: tuple[str, ...], params: tuple[str, ...], keys: dict[str, Any
 
 def _submit(plan: Plan, directory: Path, *, is_dry: bool) -> None:
     """Submit the command that we were called by, as a job, or print what would be submitted."""
-    check_program(plan.study, plan.evaluation.source)
+    check_program(plan.study, plan.evaluation)
     words = sys.argv[1:]
     words.remove("--as-job")
     if is_dry:
@@ -176,10 +177,11 @@ def _submit(plan: Plan, directory: Path, *, is_dry: bool) -> None:
 
 def _print_commands(plan: Plan, directory: Path) -> None:
     """Print the command lines of the first evaluations."""
-    check_program(plan.study, plan.evaluation.source)
+    check_program(plan.study, plan.evaluation)
     search = Search(with_seed(plan.study, 0), MemoryLog())
     paths = StudyDirectory(directory)
     checkpoints = Checkpoints(root=paths.checkpoints(plan.evaluation.checkpoint), search=search)
+    wrapping = plan.evaluation.wrapping(directory, checkpoints.root if plan.study.uses_checkpoints else None)
     tasks = TaskMaker(
         search=search,
         directory=paths,
@@ -189,12 +191,13 @@ def _print_commands(plan: Plan, directory: Path) -> None:
         source=plan.evaluation.source,
         time_limit_seconds=plan.evaluation.time_limit_seconds,
         is_dry=True,
+        wrapping=wrapping,
     )
     first = list(islice(iter(search.ask, None), _DRY_RUN_COMMANDS))
     for asked in first:
         click.echo(tasks.line(asked))
-    if plan.evaluation.cluster is not None:
-        launcher = cluster_launcher(plan.evaluation.cluster, directory, _NO_STUDY_ID, plan.evaluation.capacity)
+    if (cluster := plan.evaluation.cluster_around(wrapping)) is not None:
+        launcher = cluster_launcher(cluster, directory, _NO_STUDY_ID, plan.evaluation.capacity)
         together = first[: launcher.capacity]
         click.echo(f"\n{launcher.rehearse([tasks.make(asked, 1) for asked in together])}")
 

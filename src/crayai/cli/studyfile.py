@@ -15,6 +15,7 @@ from crayai.hpo.engine.policies import KEYS as POLICY_KEYS
 from crayai.hpo.engine.policies import POLICIES
 from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
 from crayai.hpo.errors import SettingsError
+from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.space.parse import space_from_lines, space_from_table
 from crayai.hpo.strategy.base import check_at_least
 
@@ -62,6 +63,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "name": "local; slurm, pbs, torque, or wlm for the workload manager that is here",
         "slots": "evaluations at once; left out: one a core, or as many as the nodes take",
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
+        "container": "the image in which evaluations run, as engine:image, or a table",
+        "conda_env": "the Conda environment in which they run, by name or path, or the path of a virtual environment",
         "cores_per_eval": "bind each evaluation to so many cores",
         "mode": "slurm: steps in an allocation that is held, or jobs, one for each evaluation",
         "nodes": "clusters: for all evaluations together",
@@ -81,7 +84,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 
 _KINDS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("command", "goal", "fom", "src_path", "name", "checkpoint", "keep", "exploit"), (str, "text")),
-    **dict.fromkeys(("mode", "alloc_args", "launch_args", "job_args"), (str, "text")),
+    **dict.fromkeys(("mode", "alloc_args", "launch_args", "job_args", "conda_env"), (str, "text")),
     "keep_output": (bool, "true or false"),
     "gpus": (list, "a list"),
 }
@@ -161,7 +164,10 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     check_at_least(1, job_minutes=job_minutes)
     source = study.pop("src_path", None)
     checkpoint = study.pop("checkpoint", "")
+    container, environment = surroundings(launcher.pop("container", None), launcher.pop("conda_env", ""))
     evaluation = EvaluationSettings(
+        container=container,
+        environment=environment,
         time_limit_minutes=study.pop("time_limit_minutes", None),
         keep_output=study.pop("keep_output", False),
         checkpoint=checkpoint,

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import Any
 
 from crayai.hpo.engine.checkpoints import Keep
 from crayai.hpo.engine.clusters import MANAGERS, Cluster, Mode, manager_here
@@ -11,6 +12,8 @@ from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
 from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.strategy.base import check_at_least
 
 _LAUNCHERS = ("local", "wlm", "urika")
@@ -51,6 +54,8 @@ class Evaluator:
         checkpoint_gib: What checkpoints may take of the file system at any time; None: what there is.
         checkpoint_files: How many files and directories they may be.
         grace_seconds: How long after SIGTERM or SIGUSR1 the search must have ended.
+        container: The image in which evaluations run, such as ``"podman:python:3.11"``, or a `Container`.
+        conda_env: The Conda environment in which they run, by name or path, or the path of a virtual environment.
     """
 
     cmd: str
@@ -83,6 +88,8 @@ class Evaluator:
     checkpoint_gib: float | None = None
     checkpoint_files: int | None = None
     grace_seconds: float = GRACE_SECONDS
+    container: Container | str | Mapping[str, Any] | None = None
+    conda_env: str | Path = ""
 
     def settings(self) -> EvaluationSettings:
         """Return how evaluations are run, after a check that they can be.
@@ -93,7 +100,10 @@ class Evaluator:
         """
         self._check()
         cluster = self._cluster() if self._wants_workload_manager() else None
+        container, environment = surroundings(self.container, str(self.conda_env))
         return EvaluationSettings(
+            container=container,
+            environment=environment,
             slots=self.num_parallel_evals if cluster is None or not cluster.has_steps else None,
             cluster=cluster,
             source=Path(self.src_path).absolute() if self.src_path else None,

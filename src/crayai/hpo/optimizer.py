@@ -83,7 +83,7 @@ class Optimizer:
             fom=self.evaluator.fom,
             goal=self.evaluator.goal,
         )
-        check_program(study, settings.source)  # before an earlier study is moved aside
+        check_program(study, settings)  # before an earlier study is moved aside
         directory, moved_to = choose_directory(Path(self.evaluator.run_path), study, resume=resume)
         verbose = Verbose(directory, settings, output=self.evaluator.verbose, lines=self.verbose, moved_to=moved_to)
         conducted = conduct(study, directory, settings, [verbose, *self._observers(study)], budget=budget)

@@ -110,6 +110,7 @@ class Bench:
         self._directory = StudyDirectory(root)
         self._directory.make()
         self._checkpoints = Checkpoints(root=self._directory.checkpoints(), search=Search(study, MemoryLog()))
+        self._wrapping = settings.wrapping(root)
         self._launcher = launcher
         self._watcher = watcher
 
@@ -148,19 +149,24 @@ class Bench:
         needs_own = source is not None or "directory" in self._study.filled_command.facts
         own = directory.make_evaluation(probe.number, source) if needs_own else None
         tag = f"{directory.root.name}:{number}:1"
+        environment = {
+            **rendered.environment,
+            "CRAYAI_TAG": tag,
+            "CRAYAI_EVALUATION": number,
+            "CRAYAI_ATTEMPT": "1",
+            "CRAYAI_SEED": seed,
+            "CRAYAI_GENERATION": str(probe.window),
+            **(environment_of(self._study, asked, handover) if handover else {}),
+        }
+        start = Path.cwd() if own is None or source is None else own
         task = Task(
             tag=tag,
-            argv=(*(handover.bring if handover else ()), *rendered.argv),
-            environment={
-                **rendered.environment,
-                "CRAYAI_TAG": tag,
-                "CRAYAI_EVALUATION": number,
-                "CRAYAI_ATTEMPT": "1",
-                "CRAYAI_SEED": seed,
-                "CRAYAI_GENERATION": str(probe.window),
-                **(environment_of(self._study, asked, handover) if handover else {}),
-            },
-            directory=Path.cwd() if own is None or source is None else own,
+            argv=(
+                *(handover.bring if handover else ()),
+                *self._wrapping.around(rendered.argv, start, environment, tag),
+            ),
+            environment={**environment, **self._wrapping.variables()},
+            directory=start,
             output=directory.output(probe.number, 1),
             time_limit_seconds=self._settings.time_limit_seconds,
         )

@@ -1,10 +1,11 @@
 """From settings to a finished study: opens it, chooses the launcher, runs the loop."""
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -16,14 +17,18 @@ from crayai.hpo.engine.loop import Loop
 from crayai.hpo.engine.observer import Observer, Observers
 from crayai.hpo.engine.outputs import Outputs
 from crayai.hpo.engine.policies import policies_of
+from crayai.hpo.engine.provenance import provenance
 from crayai.hpo.engine.resume import OpenStudy, open_study
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
 from crayai.hpo.launch.base import Launcher
+from crayai.hpo.launch.container import Container
 from crayai.hpo.launch.gpus import visible_gpus
+from crayai.hpo.launch.images import check_mount_points, identity
 from crayai.hpo.launch.local import LocalLauncher
+from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 from crayai.hpo.strategy.base import check_above, check_at_least
 
 
@@ -45,6 +50,8 @@ class EvaluationSettings:
         checkpoint_files: How many files and directories they may be.
         failures: What follows a failure, by cause, where it is not the default; see `policies`.
         grace_seconds: How long after SIGTERM or SIGUSR1 the driver must have ended.
+        container: In which they run, with its engine; None: in none.
+        environment: The directory of the Conda or virtual environment in which they run; empty: in none.
 
     Raises:
         SettingsError: A setting that cannot be.
@@ -63,6 +70,8 @@ class EvaluationSettings:
     checkpoint_files: int | None = None
     failures: Mapping[str, str] = field(default_factory=dict)
     grace_seconds: float = GRACE_SECONDS
+    container: Container | None = None
+    environment: str = ""
 
     def __post_init__(self) -> None:
         check_at_least(1, slots=self.slots, cores_per_eval=self.cores_per_eval)
@@ -76,6 +85,10 @@ class EvaluationSettings:
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
         if self.cluster is not None:
             return
+        if self.container is not None and self.container.engine == "pyxis":
+            raise SettingsError(
+                "the engine 'pyxis' is a part of Slurm: it needs the launcher 'slurm', or launcher='wlm'"
+            )
         cores = len(os.sched_getaffinity(0))
         if self.capacity * (self.cores_per_eval or 0) > cores:
             raise SettingsError(
@@ -97,6 +110,35 @@ class EvaluationSettings:
     def nodes_per_evaluation(self) -> float:
         """How many nodes an evaluation has, or which part of one."""
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
+
+    def wrapping(self, root: Path, checkpoints: Path | None = None) -> Wrapping:
+        """Return what stands around the evaluations of the study in the directory `root`, which may use checkpoints.
+
+        Raises:
+            LaunchError: The container cannot see what it must.
+        """
+        wrapping = wrapping_of(
+            self.container,
+            self.environment,
+            [root.absolute(), self.source or Path.cwd(), *([checkpoints] if checkpoints else [])],
+        )
+        if self.container is not None:
+            check_mount_points(self.container, wrapping.binds)
+        return wrapping
+
+    def cluster_around(self, wrapping: Wrapping) -> Cluster | None:
+        """Return the cluster, which may be what makes the container; None: there is none."""
+        words = wrapping.srun_arguments(self.source or Path.cwd())
+        if self.cluster is None or not words:
+            return self.cluster
+        return replace(self.cluster, launch_args=shlex.join([*words, *shlex.split(self.cluster.launch_args)]))
+
+    def launcher(self, root: Path, study_id: str, wrapping: Wrapping) -> Launcher:
+        """Return the launcher for evaluations."""
+        if (cluster := self.cluster_around(wrapping)) is not None:
+            return cluster_launcher(cluster, root, study_id, self.capacity)
+        gpus = visible_gpus() if self.gpus is None else self.gpus
+        return LocalLauncher(root, self.capacity, gpus, self.cores_per_eval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +182,12 @@ def conduct(
         StudyFailed: The program fails whatever the hyperparameters.
         StudyLocked: Another driver works on the study there.
     """
-    check_program(study, settings.source)
+    check_program(study, settings)
     with open_study(root, study, extend=extend) as opened:
+        opened.agree_on_surroundings(settings.container.image if settings.container else "", settings.environment)
         checkpoints = _checkpoints(opened, settings)
+        wrapping = settings.wrapping(root, checkpoints.root if study.uses_checkpoints else None)
+        opened.record_provenance(provenance(settings.container, settings.environment, settings.source))
         observer = Observers(observers)
         observer.begin(opened.search, was_resumed=opened.was_resumed, checkpoints=checkpoints.root)
         if not opened.log.has_locks:
@@ -150,8 +195,10 @@ def conduct(
                 f"the file system of {opened.directory.root} has no locks that all machines see: the files "
                 f"{opened.directory.lock.name}.N keep a second driver away; leave them there"
             )
-        launcher = _launcher(opened, settings)
-        loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints)
+        launcher = settings.launcher(opened.directory.root, opened.study_id, wrapping)
+        if isinstance(launcher, LocalLauncher):
+            launcher.start()
+        loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints, wrapping)
         loop.is_brief = is_brief
         stopped = "the driver died"
         try:
@@ -177,16 +224,6 @@ def conduct(
         )
 
 
-def _launcher(opened: OpenStudy, settings: EvaluationSettings) -> Launcher:
-    root = opened.directory.root
-    if settings.cluster is not None:
-        return cluster_launcher(settings.cluster, root, opened.study_id, settings.capacity)
-    gpus = visible_gpus() if settings.gpus is None else settings.gpus
-    launcher = LocalLauncher(root, settings.capacity, gpus, settings.cores_per_eval)
-    launcher.start()
-    return launcher
-
-
 def _checkpoints(opened: OpenStudy, settings: EvaluationSettings) -> Checkpoints:
     elsewhere = opened.agreed_checkpoint(settings.checkpoint)
     return Checkpoints(
@@ -205,6 +242,7 @@ def _loop(
     observer: Observer,
     budget: Budget,
     checkpoints: Checkpoints,
+    wrapping: Wrapping,
 ) -> Loop:
     tasks = TaskMaker(
         search=opened.search,
@@ -214,6 +252,7 @@ def _loop(
         caller=Path.cwd(),
         source=settings.source,
         time_limit_seconds=settings.time_limit_seconds,
+        wrapping=wrapping,
     )
     return Loop(
         search=opened.search,
@@ -233,17 +272,22 @@ def _loop(
     )
 
 
-def check_program(study: Study, source: Path | None) -> None:
-    """Refuse a command whose program does not exist.
+def check_program(study: Study, settings: EvaluationSettings) -> None:
+    """Refuse a command whose program does not exist; where there is a container, one whose image does not.
 
     Raises:
+        LaunchError: There is no such image.
         SettingsError: With the program and where it was looked for.
     """
+    if settings.container is not None:
+        identity(settings.container)
+        return
     program = study.filled_command.program
     if program is None:
         return
-    start = source or Path.cwd()
-    found = (start / program).is_file() if "/" in program else shutil.which(program)
+    start = settings.source or Path.cwd()
+    path = f"{settings.environment}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    found = (start / program).is_file() if "/" in program else shutil.which(program, path=path)
     if not found:
         where = str(start) if "/" in program else "PATH"
         hint = f"; did you mean './{program}'?" if "/" not in program and (start / program).is_file() else ""

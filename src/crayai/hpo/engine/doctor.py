@@ -8,15 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from crayai.hpo.engine.bench import Bench, Run, Watcher
-from crayai.hpo.engine.clusters import cluster_launcher
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.examination import Examination, Litter
 from crayai.hpo.engine.probes import Prober
 from crayai.hpo.engine.second_window import train_on
 from crayai.hpo.engine.study import Study
-from crayai.hpo.launch.base import Launcher
-from crayai.hpo.launch.gpus import visible_gpus
-from crayai.hpo.launch.local import LocalLauncher
 
 TICK_SECONDS = 1.0
 """So much later than the first run the second one begins, for many programs take their seed from a clock of seconds."""
@@ -49,7 +45,7 @@ def examine(
     """
     start = settings.source or Path.cwd()
     prober = Prober(study)
-    with closing(_launcher(settings, root)) as launcher:
+    with closing(settings.launcher(root, "doctor", settings.wrapping(root))) as launcher:
         bench = Bench(study, settings, root, launcher, watcher)
         before = snapshot(start, root)
         runs = bench.run([prober.default()])
@@ -78,15 +74,8 @@ def examine(
 
 def run_default_point(study: Study, settings: EvaluationSettings, root: Path, watcher: Watcher) -> Run:
     """Run the program once, at the point that the study will begin with."""
-    with closing(_launcher(settings, root)) as launcher:
+    with closing(settings.launcher(root, "doctor", settings.wrapping(root))) as launcher:
         return Bench(study, settings, root, launcher, watcher).run([Prober(study).default()])[0]
-
-
-def _launcher(settings: EvaluationSettings, root: Path) -> Launcher:
-    if settings.cluster is not None:
-        return cluster_launcher(settings.cluster, root, "doctor", settings.capacity)
-    gpus = visible_gpus() if settings.gpus is None else settings.gpus
-    return LocalLauncher(root, settings.capacity, gpus, settings.cores_per_eval)
 
 
 Stamp = tuple[int, int, int]

@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,29 @@ class OpenStudy:
             )
         self.log.record_settings({"checkpoint": absolute})
         return absolute
+
+    def agree_on_surroundings(self, image: str, environment: str) -> None:
+        """Record in which image and Conda or virtual environment evaluations run; empty: in none.
+
+        Raises:
+            StudyChanged: Earlier ones ran in others.
+        """
+        recorded = self.log.settings()
+        for name, wanted in (("container", image), ("conda_env", environment)):
+            before = recorded.get(name, "")
+            if self.was_resumed and before != wanted:
+                raise StudyChanged(
+                    f"the evaluations of the study in {self.directory.root} ran in {name} = {before!r}, and not in "
+                    f"{wanted!r}: give {name} = {before!r}, or choose another directory"
+                )
+        self.log.record_settings({"container": image, "conda_env": environment})
+
+    def record_provenance(self, facts: Mapping[str, str]) -> None:
+        """Record with what evaluations from the next one on are made, where it is not as before."""
+        recorded = self.log.settings().get("environments", [])
+        if not recorded or recorded[-1]["facts"] != facts:
+            entry = {"from_evaluation": len(self.search.record), "facts": dict(facts)}
+            self.log.record_settings({"environments": [*recorded, entry]})
 
 
 @contextmanager

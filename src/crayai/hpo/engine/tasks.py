@@ -1,6 +1,6 @@
 """From an evaluation to the task that a launcher runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from crayai.hpo.engine.attempts import Running
@@ -11,6 +11,7 @@ from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.launch.base import Exited, Gone, NotStarted, Task
+from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.records import Asked, Failed, Outcome
 from crayai.hpo.space.render import Rendered
 
@@ -27,6 +28,7 @@ class TaskMaker:
         source: The directory whose entries each evaluation finds in a directory of its own.
         time_limit_seconds: Of one evaluation.
         checkpoints: Where models are saved.
+        wrapping: What stands around the program.
     """
 
     search: Search
@@ -37,6 +39,7 @@ class TaskMaker:
     source: Path | None = None
     time_limit_seconds: float | None = None
     is_dry: bool = False
+    wrapping: Wrapping = field(default_factory=Wrapping)
 
     def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = (), *, is_control: bool = False) -> Task:
         """Return the task for one attempt, best not at the locations to `avoid`; make its directory if it needs one."""
@@ -48,19 +51,22 @@ class TaskMaker:
         if own is not None and not self.is_dry:
             self.directory.make_evaluation(asked.number, self.source)
         tag = f"{self.study_id}:{asked.number}:{attempt}"
+        environment = {
+            **rendered.environment,
+            "CRAYAI_TAG": tag,
+            "CRAYAI_EVALUATION": str(asked.number),
+            "CRAYAI_ATTEMPT": str(attempt),
+            "CRAYAI_SEED": str(program_seed(study.seed or 0, asked.number)),
+            "CRAYAI_GENERATION": str(asked.suggestion.generation),
+            **(environment_of(study, asked, handover) if handover else {}),
+        }
+        directory = self.caller if own is None or self.source is None else own
+        wrapped = self.wrapping.around(rendered.argv, directory, environment, tag)
         return Task(
             tag=tag,
-            argv=(*(handover.bring if handover else ()), *rendered.argv),
-            environment={
-                **rendered.environment,
-                "CRAYAI_TAG": tag,
-                "CRAYAI_EVALUATION": str(asked.number),
-                "CRAYAI_ATTEMPT": str(attempt),
-                "CRAYAI_SEED": str(program_seed(study.seed or 0, asked.number)),
-                "CRAYAI_GENERATION": str(asked.suggestion.generation),
-                **(environment_of(study, asked, handover) if handover else {}),
-            },
-            directory=self.caller if own is None or self.source is None else own,
+            argv=(*(handover.bring if handover else ()), *wrapped),
+            environment={**environment, **self.wrapping.variables()},
+            directory=directory,
             output=self.directory.output(asked.number, attempt),
             time_limit_seconds=self.time_limit_seconds,
             avoid=avoid,
