@@ -139,6 +139,20 @@ def test_an_answer_that_is_lost(batch, launcher, tmp_path):
     assert (tmp_path / "times").read_text() == "once\n"
 
 
+def test_a_lost_answer_about_what_ended_meanwhile(batch, launcher, tmp_path):
+    """What ended before anybody learnt its name keeps nothing back: the next is submitted."""
+    batch.lose_answer()
+    first, second = (make_task(tmp_path, number, ["true"]) for number in range(2))
+    launcher.submit(first)
+    launcher.wait(0.0)
+    while not Path(tmp_path, "jobs", "proofs", "0.1.end").exists():
+        pass
+    assert launcher.poll([first.tag]) == {first.tag: Exited(0)}
+    launcher.forget([first.tag])
+    launcher.submit(second)
+    assert ends_of(launcher, [second]) == [Exited(0)]
+
+
 def test_a_server_that_nobody_reaches(batch, launcher, tmp_path):
     """What runs goes on, what ends is known, and what is submitted waits."""
     first, second = (make_task(tmp_path, n, ["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"]) for n in (0, 1))

@@ -183,7 +183,9 @@ class BatchLauncher:
 
     def _send(self) -> None:
         """Submit what waits, all of it together, but not too often."""
-        self._unnamed = deque(one for one in self._unnamed if one.jobs)  # all of them may have been taken back
+        self._unnamed = deque(one for one in self._unnamed if one.jobs)  # all may have ended, or been taken back
+        if not self._unnamed:
+            self._looked_for_since = None
         if self._looked_for_since is not None or not (self._unnamed or self._unsent):
             return
         if not self._scheduler.may_submit(len(self._spool.jobs)):
