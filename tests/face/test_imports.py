@@ -34,7 +34,7 @@ def test_all_is_what_is_documented() -> None:
     assert set(hpo.__all__) == {
         *("Params", "Evaluator", "GeneticOptimizer", "RandomOptimizer", "GridOptimizer", "PBTOptimizer"),
         *("params", "evaluator", "genetic", "random", "grid", "pbt", "errors"),
-        *("Search", "Evaluation", "Float", "Int", "Choice", "Constant"),
+        *("Search", "Evaluation", "Float", "Int", "Choice", "Constant", "Container"),
         *("CrayaiError", "LaunchError", "SettingsError", "SpaceError", "StoreError", "StoreFull"),
         *("StudyChanged", "StudyFailed", "StudyLocked"),
     }

@@ -12,6 +12,7 @@ from rich.text import Text
 from crayai.cli.schedule import KINDS, write_schedule
 from crayai.hpo.engine.checkpoints import NOWHERE, Handover, checkpoint_path
 from crayai.hpo.engine.fom import tail
+from crayai.hpo.engine.provenance import SETTING, at_evaluation
 from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.study import Study, study_from_settings
 from crayai.hpo.engine.tasks import render
@@ -26,6 +27,7 @@ from crayai.hpo.store.query import Reader, StoredEvaluation
 
 _OUTPUT_LINES = 40
 _ANCESTORS = 12
+_PACKAGES = 8
 
 
 def _directory(function: Callable[..., None]) -> Callable[..., None]:
@@ -90,8 +92,9 @@ def best(directory: Path, checkpoint: bool) -> None:
 @click.command()
 @click.argument("number", type=int)
 @_directory
-def show(number: int, directory: Path) -> None:
-    """Show one evaluation: its values, command, output and ancestors."""
+@click.option("--packages", is_flag=True, help="Print the packages that were there for it instead, a line each.")
+def show(number: int, directory: Path, packages: bool) -> None:
+    """Show one evaluation: its values, command, environment, output and ancestors."""
     paths = StudyDirectory(directory)
     with study_in(paths) as (reader, study):
         found = reader.evaluation(number)
@@ -101,6 +104,10 @@ def show(number: int, directory: Path) -> None:
             )
         ancestors, source = _ancestors(reader, found), _source(reader, found)
         checkpoints = _checkpoints(paths, reader)
+        made_with = at_evaluation(number, reader.settings().get(SETTING, []))
+    if packages:
+        click.echo(made_with.get("packages", "").replace(", ", "\n"))
+        return
     rows = [
         (
             "evaluation",
@@ -112,6 +119,7 @@ def show(number: int, directory: Path) -> None:
     ]
     if found.launched_at and found.told_at:
         rows.append(("time", duration(found.told_at - found.launched_at)))
+    rows += [(name, _short(text)) for name, text in made_with.items()]
     rows += [(f"parent {a.number}", f"{_result(study, a)}  {_values(a.values)}") for a in ancestors]
     _print_rows(rows)
     for path in paths.outputs(number):
@@ -250,6 +258,12 @@ def _result(study: Study, evaluation: StoredEvaluation) -> str:
 
 def _values(values: Values) -> str:
     return " ".join(f"{flag}={value}" for flag, value in values.items())
+
+
+def _short(text: str) -> str:
+    """Return the first of a list, and how long it is."""
+    items = text.split(", ")
+    return text if len(items) <= _PACKAGES else f"{', '.join(items[:_PACKAGES])} and {len(items) - _PACKAGES} more"
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -184,10 +184,8 @@ def conduct(
     """
     check_program(study, settings)
     with open_study(root, study, extend=extend) as opened:
-        opened.agree_on_surroundings(settings.container.image if settings.container else "", settings.environment)
         checkpoints = _checkpoints(opened, settings)
-        wrapping = settings.wrapping(root, checkpoints.root if study.uses_checkpoints else None)
-        opened.record_provenance(provenance(settings.container, settings.environment, settings.source))
+        wrapping = _wrapping(opened, settings, checkpoints)
         observer = Observers(observers)
         observer.begin(opened.search, was_resumed=opened.was_resumed, checkpoints=checkpoints.root)
         if not opened.log.has_locks:
@@ -222,6 +220,15 @@ def conduct(
             loop.is_out_of_time,
             loop.has_left,
         )
+
+
+def _wrapping(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Wrapping:
+    """Return what stands around evaluations, on record with all that they are made with."""
+    study, container = opened.search.study, settings.container
+    opened.agree_on_surroundings(container.image if container else "", settings.environment)
+    argv = study.filled_command.words or (study.command,)
+    opened.record_provenance(provenance(container, settings.environment, settings.source, argv))
+    return settings.wrapping(opened.directory.root, checkpoints.root if study.uses_checkpoints else None)
 
 
 def _checkpoints(opened: OpenStudy, settings: EvaluationSettings) -> Checkpoints:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crayai.hpo.engine.provenance import SETTING
 from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study, differences, raises_budget, study_from_settings, with_seed
@@ -60,22 +61,23 @@ class OpenStudy:
         Raises:
             StudyChanged: Earlier ones ran in others.
         """
-        recorded = self.log.settings()
-        for name, wanted in (("container", image), ("conda_env", environment)):
+        recorded, wanted_ones = self.log.settings(), {"container": image, "conda_env": environment}
+        for name, wanted in wanted_ones.items():
             before = recorded.get(name, "")
             if self.was_resumed and before != wanted:
                 raise StudyChanged(
                     f"the evaluations of the study in {self.directory.root} ran in {name} = {before!r}, and not in "
                     f"{wanted!r}: give {name} = {before!r}, or choose another directory"
                 )
-        self.log.record_settings({"container": image, "conda_env": environment})
+        if not self.was_resumed:
+            self.log.record_settings(wanted_ones)
 
     def record_provenance(self, facts: Mapping[str, str]) -> None:
         """Record with what evaluations from the next one on are made, where it is not as before."""
-        recorded = self.log.settings().get("environments", [])
+        recorded = self.log.settings().get(SETTING, [])
         if not recorded or recorded[-1]["facts"] != facts:
             entry = {"from_evaluation": len(self.search.record), "facts": dict(facts)}
-            self.log.record_settings({"environments": [*recorded, entry]})
+            self.log.record_settings({SETTING: [*recorded, entry]})
 
 
 @contextmanager
@@ -100,7 +102,8 @@ def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[Op
         with SqliteLog(directory.log) as log:
             recorded = log.settings()
             study = _agreed(directory, recorded, study, extend=extend)
-            search = Search(study, log, log.held())  # before anything is written, for the log may be damaged
+            search = Search(study, log, log.held())
+            log.check()  # before anything is written
             study_id: str = recorded.get("study_id") or secrets.token_hex(6)
             log.record_settings({**study.settings(), "study_id": study_id, "stopped": ""})
             worked_seconds = log.record_driver(f"process {os.getpid()} on {socket.gethostname()}")

@@ -114,6 +114,19 @@ class SqliteLog:
         """Return the settings of the study; empty before they were recorded."""
         return read_settings(self._connection, self.path)
 
+    def check(self) -> None:
+        """Make sure that the whole file can be read, also what nobody has asked for yet.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        try:
+            (problem,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise _store_error(self.path, error) from error
+        if problem != "ok":
+            raise unreadable(self.path, StoreError(problem))
+
     def record_settings(self, settings: Mapping[str, Any]) -> None:
         """Record `settings` in the place of those of the same names, at once."""
         merged = {**self.settings(), **settings}
