@@ -37,8 +37,8 @@ def test_healthy_program_is_fit(place, temporary) -> None:
     done = place.crayai("doctor", "study.toml", "--time-limit-minutes", 1, "--", "sh train.sh")
     assert done.returncode == 0, done.stdout + done.stderr
     assert checks_of(done.stdout) == dict.fromkeys(
-        ["program", "figure of merit", "other points", "repeatable", "noise", "flags", "effect", "exit code", "time",
-         "files"], "ok",
+        ["environment", "program", "figure of merit", "other points", "repeatable", "noise", "flags", "effect",
+         "exit code", "time", "files"], "ok",
     )  # fmt: skip
     assert "evaluations       12: 3 generations of 4\n" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("Fit to be searched")
@@ -52,7 +52,7 @@ def test_problem_is_exit_code_1_and_keeps_the_output(place, temporary) -> None:
     """A problem gets exit code 1, what to change, and the directory with what the runs printed."""
     done = place.crayai("doctor", *PARAMS, "--", "echo loss 0.5 #")
     assert done.returncode == 1
-    assert checks_of(done.stdout) == {"program": "ok", "figure of merit": "problem"}
+    assert checks_of(done.stdout) == {"program": "ok", "figure of merit": "problem", "environment": "ok"}
     assert "-> if 'loss' is it: --fom 'loss' (fom in [study])" in done.stdout
     (kept,) = temporary.iterdir()
     assert done.stdout.endswith(f"1 problem. What the runs printed is in {kept}/output\n")

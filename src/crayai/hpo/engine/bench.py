@@ -26,6 +26,7 @@ QUOTED_LINES = 6
 """So many of a program's last words are worth reading."""
 
 _LOOKED_AT = 200
+_LOOK_SECONDS = 60.0
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -136,6 +137,25 @@ class Bench:
             for notice in self._launcher.notices():
                 self._watcher.notice(notice)
         return sorted(runs, key=lambda run: run.probe.number)
+
+    def look(self, argv: Sequence[str]) -> str:
+        """Return what `argv` prints in the place of the program."""
+        tag, start = f"{self._directory.root.name}:look:1", self._settings.source or Path.cwd()
+        environment = {"CRAYAI_TAG": tag}
+        task = Task(
+            tag=tag,
+            argv=self._wrapping.around(argv, start, environment, tag),
+            environment={**environment, **self._wrapping.variables()},
+            directory=start,
+            output=str(self._directory.root / "output" / "look.1"),
+            time_limit_seconds=_LOOK_SECONDS,
+        )
+        self._launcher.submit(task)
+        while isinstance(self._launcher.poll([tag]).get(tag, Alive()), Alive):
+            self._launcher.wait(_WAIT_SECONDS)
+        self._launcher.forget([tag])
+        printed = Path(task.stdout)
+        return printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
 
     def _task(self, probe: Probe) -> tuple[Task, str]:
         """Return what is run for `probe`, as a study would (see `TaskMaker`), but with the seed of the probe."""

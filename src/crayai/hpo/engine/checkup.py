@@ -14,6 +14,7 @@ from crayai.hpo.engine.fom import last_fom
 from crayai.hpo.engine.handover_checks import advice_without_checkpoint, check_handover
 from crayai.hpo.engine.population_checks import check_population
 from crayai.hpo.engine.probes import BAD_VALUE, Role
+from crayai.hpo.engine.sight import check_sight
 from crayai.hpo.engine.study import Study
 from crayai.hpo.records import Cause
 
@@ -46,14 +47,15 @@ _PIPE = re.compile(r"(?<!\|)\|(?!\|)")
 
 def check_up(seen: Examination) -> list[Check]:
     """Return every check that the runs allow; where the default point fails, why is all that can be said."""
+    sights = list(check_sight(seen.surroundings, seen.settings.environment))
     if seen.default.fom is None:
-        return list(_check_failure(seen))
+        return [*_check_failure(seen), *sights]
     checks = (
         _check_program, _check_fom, _check_goal, _check_points, _check_repeatable, _check_noise, _check_accepted,
         _check_effect, _check_exit_code, check_handover, _check_time, _check_slots, check_population, _check_files,
         _check_room,
     )  # fmt: skip
-    return [check for function in checks for check in function(seen)]
+    return [*sights, *(check for function in checks for check in function(seen))]
 
 
 def estimate_from(seen: Examination, at_most: int | None = None) -> Estimate:

@@ -12,6 +12,7 @@ from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.examination import Examination, Litter
 from crayai.hpo.engine.probes import Prober
 from crayai.hpo.engine.second_window import train_on
+from crayai.hpo.engine.sight import looking
 from crayai.hpo.engine.study import Study
 
 TICK_SECONDS = 1.0
@@ -49,7 +50,14 @@ def examine(
         bench = Bench(study, settings, root, launcher, watcher)
         before = snapshot(start, root)
         runs = bench.run([prober.default()])
-        seen = Examination(study=study, settings=settings, runs=tuple(runs), room=room, checkpoint_room=checkpoint_room)
+        seen = Examination(
+            study=study,
+            settings=settings,
+            runs=tuple(runs),
+            room=room,
+            checkpoint_room=checkpoint_room,
+            surroundings=bench.look(looking(study.filled_command.words or (study.command,))),
+        )
         if runs[0].fom is None:
             return seen
         litter = _Litter(start, root, before)

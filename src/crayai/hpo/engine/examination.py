@@ -99,6 +99,7 @@ class Examination:
         strays: Files that the first run left in a directory of its own.
         saved_at_load: Files that it left where nothing was to load.
         training: What second windows have shown; None: there were none.
+        surroundings: What was seen in the place of the program, see `sight`.
     """
 
     study: Study
@@ -111,6 +112,7 @@ class Examination:
     strays: tuple[str, ...] = ()
     saved_at_load: tuple[str, ...] = ()
     training: Training | None = None
+    surroundings: str = ""
 
     @property
     def default(self) -> Run:

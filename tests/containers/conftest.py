@@ -1,0 +1,47 @@
+"""A root file system and the engines that run it, which are installed where they can be."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from rootfs import make_rootfs
+
+ENGINES = {"podman": "podman", "charliecloud": "ch-run", "bubblewrap": "bwrap"}
+_PACKAGES = ("podman", "runc", "charliecloud", "bubblewrap")
+_SETTINGS = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+netns = "host"
+[engine]
+runtime = "runc"
+"""
+"""What Podman needs where nobody may raise limits, and there is no init system."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engines_are_here(tmp_path_factory):
+    if not all(map(shutil.which, [*ENGINES.values(), "runc"])):
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            pytest.skip(f"not all container engines are here: as root on Debian, apt-get install {' '.join(_PACKAGES)}")
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "update", "-qq"], check=False, env=quiet)
+        install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *_PACKAGES]
+        subprocess.run(install, check=True, env=quiet, stdout=subprocess.DEVNULL)
+    settings = tmp_path_factory.mktemp("podman") / "containers.conf"
+    settings.write_text(_SETTINGS)
+    os.environ["CONTAINERS_CONF"] = str(settings)
+    yield
+    del os.environ["CONTAINERS_CONF"]
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory):
+    """Return a directory with a root file system; /etc/inside tells a program that it is there."""
+    return make_rootfs(tmp_path_factory.mktemp("image") / "root")
+
+
+@pytest.fixture(params=ENGINES)
+def container(request, image):
+    """Return the image with each of the engines."""
+    return f"{request.param}:{image}"

@@ -1,0 +1,105 @@
+"""Studies in containers, with engines that really run them."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crayai import hpo
+from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.store.query import Reader
+
+PROGRAM = "sh -c 'cat /etc/inside; echo FoM: ${1#*=}' program"
+SPACE = [["--lr", 0.1, (1e-4, 1.0)], ["--n", 4, (1, 16)]]
+CRAYAI = [sys.executable, "-m", "crayai"]
+
+
+@pytest.fixture(autouse=True)
+def _start_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _mount_points(tmp_path, image):
+    """Give the image a directory on which the test's own is mounted: engines make none in what they only read."""
+    (image / str(tmp_path).lstrip("/")).mkdir(parents=True, exist_ok=True)
+
+
+def searched(command, container=None, **how):
+    """Return the best of a search."""
+    evaluator = hpo.Evaluator(
+        command, run_path="study", num_parallel_evals=2, keep_output=True, container=container, **how
+    )
+    optimizer = hpo.RandomOptimizer(evaluator, num_iters=5, seed=1)
+    optimizer.optimize(hpo.Params(SPACE))
+    return optimizer.best_fom, optimizer.best_params
+
+
+def run(*words, code=0):
+    """Run crayai; return what it says."""
+    done = subprocess.run([*CRAYAI, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_same_seed_finds_the_same(container):
+    """A search inside a container is the search outside."""
+    inside = searched(PROGRAM, container)
+    assert "the image" in Path("study/output").joinpath("1.1.out").read_text()
+    Path("study").rename("before")
+    assert searched("sh -c 'echo FoM: ${1#*=}' program") == inside
+
+
+def test_what_a_program_finds(container, tmp_path, monkeypatch):
+    """It finds its directory, the variables of the study and the container's own, and may not change the image."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    script = "echo at $PWD; echo seed $CRAYAI_SEED; echo own $OWN $OMP_NUM_THREADS; >/etc/new || echo kept; echo FoM: 1"
+    engine, _, image = container.partition(":")
+    searched(f"sh -c '{script}' x", {"engine": engine, "image": image, "environment": {"OWN": "a b"}})
+    said = Path("study/output/0.1.out").read_text().splitlines()
+    assert f"at {tmp_path}" in said
+    assert any(line.startswith("seed ") and line.removeprefix("seed ").isdigit() for line in said)
+    assert "own a b 3" in said
+    assert "kept" in said
+
+
+def test_how_a_program_ends(container):
+    """Exit codes and signals are those of the program; one that takes too long ends with all that it started."""
+    space = ("--param", "--lr=0.01..1", "--num-iters", 1, "--strategy", "random", "--container", container)
+    said = run("run", *space, "--dir", "failed", "--", "sh", "-c", "exit 7", "x", code=3)
+    assert "exit code: 7" in said
+    said = run("run", *space, "--dir", "gone", "--", "no-such-program", code=3)
+    assert "no-such-program" in said
+    late = ["--dir", "late", "--time-limit-minutes", 0.03]
+    said = run("run", *space, *late, "--", "sh", "-c", "sleep 1234567", "x", code=3)
+    assert "time limit" in said
+    deadline = time.monotonic() + 30
+    while subprocess.run(["pgrep", "-f", "sleep 1234567"], check=False, capture_output=True).returncode == 0:
+        assert time.monotonic() < deadline, "the program outlives its time"
+
+
+def test_a_population_is_trained(container):
+    """Checkpoints are saved and loaded inside: each window goes on from the one before."""
+    train = "n=0; [ ! -e $1 ] || read n <$1; echo $((n + 1)) >$2; echo FoM: -$((n + 1))"
+    options = ["--strategy", "pbt", "--pop-size", 4, "--windows", 3, "--seed", 1, "--slots", 2, "--dir", "study"]
+    options += ["--container", container, "--param", "--lr=0.01..1"]
+    run("run", *options, "--", "sh", "-c", train, "x", "@load", "@save")
+    with Reader(StudyDirectory(Path("study")).log) as reader:
+        assert reader.best(1).loss == -3
+
+
+def test_another_image_is_another_study(container):
+    """A study goes on in the image in which it began, and says what that was."""
+    words = ["run", "--strategy", "random", "--num-iters", 2, "--seed", 1, "--dir", "study", "--param", "--lr=0.01..1"]
+    program = ["--", "sh", "-c", "echo FoM: 1", "x"]
+    run(*words, "--container", container, *program)
+    assert container in run("show", 1, "study")
+    assert "ran in container" in run(*words, *program, code=1)
+
+
+def test_the_doctor_sees_what_the_program_sees(container):
+    """There is no Python in the image."""
+    words = ["--container", container, "--param", "--lr=0.01..1", "--", "sh", "-c", "echo FoM: ${1#*=}", "x"]
+    assert "no Python; no GPU" in run("doctor", "--quick", *words)
