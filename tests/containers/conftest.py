@@ -8,7 +8,7 @@ import pytest
 from rootfs import make_rootfs
 
 ENGINES = {"podman": "podman", "charliecloud": "ch-run", "bubblewrap": "bwrap"}
-_PACKAGES = ("podman", "runc", "charliecloud", "bubblewrap")
+_PACKAGES = ("podman", "runc", "catatonit", "charliecloud", "bubblewrap")
 _SETTINGS = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -21,7 +21,7 @@ runtime = "runc"
 
 @pytest.fixture(scope="session", autouse=True)
 def _engines_are_here(tmp_path_factory):
-    if not all(map(shutil.which, [*ENGINES.values(), "runc"])):
+    if not all(map(shutil.which, [*ENGINES.values(), "runc", "catatonit"])):
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             pytest.skip(f"not all container engines are here: as root on Debian, apt-get install {' '.join(_PACKAGES)}")
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -41,7 +41,19 @@ def image(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("image") / "root")
 
 
-@pytest.fixture(params=ENGINES)
+_BARE = {
+    "podman": "podman run --rm --init --rootfs {} /bin/ls /",
+    "charliecloud": "ch-run {} -- /bin/ls /",
+    "bubblewrap": "bwrap --ro-bind {} / --dev /dev --proc /proc --unshare-pid /bin/ls /",
+}
+
+
+@pytest.fixture(scope="session", params=ENGINES)
 def container(request, image):
-    """Return the image with each of the engines."""
+    """Return the image with each of the engines that can run anything at all on this machine."""
+    bare = _BARE[request.param].format(image).split()
+    environment = {"USER": "root", **os.environ}
+    done = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    if done.returncode:
+        pytest.skip(f"{request.param} runs nothing on this machine: {done.stderr.strip()}")
     return f"{request.param}:{image}"

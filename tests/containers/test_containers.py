@@ -9,6 +9,7 @@ import pytest
 
 from crayai import hpo
 from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.records import Completed
 from crayai.hpo.store.query import Reader
 
 PROGRAM = "sh -c 'cat /etc/inside; echo FoM: ${1#*=}' program"
@@ -87,7 +88,7 @@ def test_a_population_is_trained(container):
     options += ["--container", container, "--param", "--lr=0.01..1"]
     run("run", *options, "--", "sh", "-c", train, "x", "@load", "@save")
     with Reader(StudyDirectory(Path("study")).log) as reader:
-        assert reader.best(1).loss == -3
+        assert reader.best(1).outcome == Completed(-3.0)
 
 
 def test_another_image_is_another_study(container):
