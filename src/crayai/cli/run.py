@@ -34,7 +34,7 @@ _TYPES: dict[str, Any] = {
     "fom": str,
     "src_path": str,
     **dict.fromkeys(("checkpoint", "keep", "exploit", "mode", "alloc_args", "launch_args", "job_args"), str),
-    **dict.fromkeys(("container", "conda_env"), str),
+    **dict.fromkeys(("container", "conda_env", "urika_args"), str),
     "poll_seconds": float,
 }
 _DRY_RUN_COMMANDS = 10

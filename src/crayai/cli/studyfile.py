@@ -15,6 +15,7 @@ from crayai.hpo.engine.policies import KEYS as POLICY_KEYS
 from crayai.hpo.engine.policies import POLICIES
 from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
 from crayai.hpo.errors import SettingsError
+from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.space.parse import space_from_lines, space_from_table
 from crayai.hpo.strategy.base import check_at_least
@@ -60,7 +61,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "chunk_size": "grid: points that make one generation in the records",
     },
     "launcher": {
-        "name": "local; slurm, pbs, torque, or wlm for the workload manager that is here",
+        "name": "local; slurm, pbs, torque, or wlm for the workload manager that is here; urika",
+        "urika_args": "urika: more arguments of run_training",
         "slots": "evaluations at once; left out: one a core, or as many as the nodes take",
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
         "container": "the image in which evaluations run, as engine:image, or a table",
@@ -84,7 +86,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 
 _KINDS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("command", "goal", "fom", "src_path", "name", "checkpoint", "keep", "exploit"), (str, "text")),
-    **dict.fromkeys(("mode", "alloc_args", "launch_args", "job_args", "conda_env"), (str, "text")),
+    **dict.fromkeys(("mode", "alloc_args", "launch_args", "job_args", "conda_env", "urika_args"), (str, "text")),
     "keep_output": (bool, "true or false"),
     "gpus": (list, "a list"),
 }
@@ -159,7 +161,8 @@ def _check(file: Path | None, tables: Mapping[str, Any]) -> None:
 
 def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     study, launcher = dict(tables["study"]), dict(tables.get("launcher", {}))
-    cluster = _cluster(launcher)
+    urika = _urika(launcher)
+    cluster = _cluster(launcher) if urika is None else None
     job_minutes, job_args = launcher.pop("job_minutes", _JOB_MINUTES), launcher.pop("job_args", "")
     check_at_least(1, job_minutes=job_minutes)
     source = study.pop("src_path", None)
@@ -177,6 +180,7 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
         source=None if source is None else Path(source).absolute(),
         gpus=None if (gpus := launcher.pop("gpus", None)) is None else [str(gpu) for gpu in gpus],
         cluster=cluster,
+        urika=urika,
         failures=tables.get("failures", {}),
         grace_seconds=study.pop("grace_seconds", GRACE_SECONDS),
         **launcher,
@@ -184,6 +188,19 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     budget = Budget(**{field.name: study.pop(field.name, None) for field in fields(Budget)})
     strategy = _strategy(dict(tables.get("strategy", {})), study.pop("repeats", 1), file, trains_on=bool(checkpoint))
     return Plan(Study(space=space, strategy=strategy, **study), evaluation, budget, job_minutes, job_args)
+
+
+def _urika(launcher: dict[str, Any]) -> Urika | None:
+    """Take out of the keys of [launcher] what makes an Urika, and return it; None: it is not wanted."""
+    if launcher.get("name") != "urika":
+        return None
+    del launcher["name"]
+    names = {"nodes": "nodes", "nodes_per_eval": "nodes_per_eval", "urika_args": "arguments"}
+    urika = Urika(**{names[key]: launcher.pop(key) for key in names if key in launcher})
+    launcher.setdefault("slots", urika.slots)
+    if strange := [field.name for field in fields(Cluster) if field.name in launcher]:
+        raise SettingsError(f"{strange[0]} does not belong to the launcher 'urika', which this study uses")
+    return urika
 
 
 def _cluster(launcher: dict[str, Any]) -> Cluster | None:
@@ -194,8 +211,10 @@ def _cluster(launcher: dict[str, Any]) -> Cluster | None:
         if given:
             raise SettingsError(f"{next(iter(given))} belongs to the launcher 'slurm', this study uses 'local'")
         return None
+    if "urika_args" in launcher:
+        raise SettingsError(f"urika_args belongs to the launcher 'urika', this study uses {name!r}")
     if name not in (*MANAGERS, "wlm"):
-        known = ["local", "wlm", *MANAGERS]
+        known = ["local", "wlm", "urika", *MANAGERS]
         raise SettingsError(f"launcher must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
     return Cluster(manager=manager_here(None if name == "wlm" else name, f"launcher {name!r}"), **given)
 

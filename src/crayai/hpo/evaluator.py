@@ -1,6 +1,6 @@
 """How a script wants its evaluations run: ``hpo.Evaluator("python train.py", …)``."""
 
-import shutil
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -11,8 +11,9 @@ from crayai.hpo.engine.clusters import MANAGERS, Cluster, Mode, manager_here
 from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
-from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.strategy.base import check_at_least
 
@@ -101,10 +102,13 @@ class Evaluator:
         self._check()
         cluster = self._cluster() if self._wants_workload_manager() else None
         container, environment = surroundings(self.container, str(self.conda_env))
+        urika = self._urika() if self.launcher == "urika" else None
+        at_once = self.num_parallel_evals if urika is None else urika.slots
         return EvaluationSettings(
             container=container,
             environment=environment,
-            slots=self.num_parallel_evals if cluster is None or not cluster.has_steps else None,
+            urika=urika,
+            slots=at_once if cluster is None or not cluster.has_steps else None,
             cluster=cluster,
             source=Path(self.src_path).absolute() if self.src_path else None,
             time_limit_minutes=self.time_limit_minutes,
@@ -130,15 +134,17 @@ class Evaluator:
         if self.nodes < self.nodes_per_eval:
             got = f"nodes={self.nodes} nodes_per_eval={self.nodes_per_eval}"
             raise SettingsError(f"nodes_per_eval must be between 1 and nodes, got {got}")
-        if self.launcher == "urika" and shutil.which("run_training") is None:
-            raise LaunchError("launcher='urika' needs the command run_training, which is not on PATH here")
-        if self.launcher == "urika":
-            raise LaunchError("launcher='urika' is not part of this version; use launcher='wlm' or 'local'")
 
     def _wants_workload_manager(self) -> bool:
         if self.launcher is not None:
             return self.launcher == "wlm"
         return self.nodes > 1 and self.workload_manager != "local"
+
+    def _urika(self) -> Urika:
+        """Return what runs evaluations, in the allocation that was named, or in which we run."""
+        if self.alloc_jobid:
+            os.environ["SLURM_JOB_ID"] = str(self.alloc_jobid)
+        return Urika(nodes=self.nodes, nodes_per_eval=self.nodes_per_eval, arguments=self.urika_args)
 
     def _cluster(self) -> Cluster:
         """Return how evaluations run under the workload manager, which is there.

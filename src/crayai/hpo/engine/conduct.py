@@ -28,6 +28,7 @@ from crayai.hpo.launch.container import Container
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.images import check_mount_points, identity
 from crayai.hpo.launch.local import LocalLauncher
+from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 from crayai.hpo.strategy.base import check_above, check_at_least
 
@@ -52,6 +53,7 @@ class EvaluationSettings:
         grace_seconds: How long after SIGTERM or SIGUSR1 the driver must have ended.
         container: In which they run, with its engine; None: in none.
         environment: The directory of the Conda or virtual environment in which they run; empty: in none.
+        urika: What runs them on the nodes of an allocation; None: nothing of the kind.
 
     Raises:
         SettingsError: A setting that cannot be.
@@ -72,6 +74,7 @@ class EvaluationSettings:
     grace_seconds: float = GRACE_SECONDS
     container: Container | None = None
     environment: str = ""
+    urika: Urika | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, slots=self.slots, cores_per_eval=self.cores_per_eval)
@@ -83,6 +86,8 @@ class EvaluationSettings:
         policies_of(self.failures)
         if self.source is not None and not self.source.is_dir():
             raise SettingsError(f"src_path must be a directory, got {str(self.source)!r}")
+        if self.urika is not None and self.container is not None:
+            raise SettingsError("launcher='urika' has a container of its own: leave container out, or the launcher")
         if self.cluster is not None:
             return
         if self.container is not None and self.container.engine == "pyxis":
@@ -121,6 +126,7 @@ class EvaluationSettings:
             self.container,
             self.environment,
             [root.absolute(), self.source or Path.cwd(), *([checkpoints] if checkpoints else [])],
+            self.urika,
         )
         if self.container is not None:
             check_mount_points(self.container, wrapping.binds)
@@ -137,7 +143,7 @@ class EvaluationSettings:
         """Return the launcher for evaluations."""
         if (cluster := self.cluster_around(wrapping)) is not None:
             return cluster_launcher(cluster, root, study_id, self.capacity)
-        gpus = visible_gpus() if self.gpus is None else self.gpus
+        gpus = (visible_gpus() if self.urika is None else []) if self.gpus is None else self.gpus
         return LocalLauncher(root, self.capacity, gpus, self.cores_per_eval)
 
 
@@ -290,7 +296,7 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
         identity(settings.container)
         return
     program = study.filled_command.program
-    if program is None:
+    if program is None or settings.urika is not None:
         return
     start = settings.source or Path.cwd()
     path = f"{settings.environment}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"

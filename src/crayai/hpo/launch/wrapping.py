@@ -12,6 +12,7 @@ from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.container import Bind, Container, binds_of, container_of, with_engine
 from crayai.hpo.launch.engines import LAUNCHER_VARIABLES, Place, inside, srun_arguments
 from crayai.hpo.launch.environment import entering, prefix_of
+from crayai.hpo.launch.urika import Urika
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +23,18 @@ class Wrapping:
         container: With its engine; None: there is none.
         prefix: Of the Conda or virtual environment; empty: there is none.
         binds: What a container sees of the machine.
+        urika: What runs it, in a container of its own; None: nothing of the kind.
     """
 
     container: Container | None = None
     prefix: str = ""
     binds: Sequence[Bind] = ()
+    urika: Urika | None = None
 
     def around(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str], tag: str) -> tuple[str, ...]:
         """Return the command that runs `argv` inside, in `directory`, where it has the variables of `environment`."""
+        if self.urika is not None:
+            return tuple(self.urika.around(argv, environment, self.prefix))
         entered = [*entering(self.prefix), *argv]
         if self.container is None:
             return tuple(entered)
@@ -73,11 +78,13 @@ def surroundings(
     return found, prefix_of(environment, image=None if found is None else found.image)
 
 
-def wrapping_of(container: Container | None, prefix: str, paths: Sequence[Path]) -> Wrapping:
+def wrapping_of(
+    container: Container | None, prefix: str, paths: Sequence[Path], urika: Urika | None = None
+) -> Wrapping:
     """Return what stands around evaluations that see `paths`, inside a container under the same names.
 
     Raises:
         LaunchError: A path that no engine can be told.
     """
     binds = binds_of(container, paths) if container else ()
-    return Wrapping(container=container, prefix=prefix, binds=binds)
+    return Wrapping(container=container, prefix=prefix, binds=binds, urika=urika)
