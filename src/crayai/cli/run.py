@@ -35,6 +35,7 @@ _TYPES: dict[str, Any] = {
     "src_path": str,
     **dict.fromkeys(("checkpoint", "keep", "exploit", "mode", "alloc_args", "launch_args", "job_args"), str),
     **dict.fromkeys(("container", "conda_env", "urika_args"), str),
+    **dict.fromkeys(("dask_address", "dask_scheduler_file", "dask_resources"), str),
     "poll_seconds": float,
 }
 _DRY_RUN_COMMANDS = 10

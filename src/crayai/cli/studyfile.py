@@ -15,6 +15,7 @@ from crayai.hpo.engine.policies import KEYS as POLICY_KEYS
 from crayai.hpo.engine.policies import POLICIES
 from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
 from crayai.hpo.errors import SettingsError
+from crayai.hpo.launch.dask_launcher import Dask
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.space.parse import space_from_lines, space_from_table
@@ -61,8 +62,11 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "chunk_size": "grid: points that make one generation in the records",
     },
     "launcher": {
-        "name": "local; slurm, pbs, torque, or wlm for the workload manager that is here; urika",
+        "name": "local; slurm, pbs, torque, or wlm for the workload manager that is here; urika; dask",
         "urika_args": "urika: more arguments of run_training",
+        "dask_address": "dask: of the scheduler; without it and a file, workers on this machine are started",
+        "dask_scheduler_file": "dask: the file that the scheduler has written",
+        "dask_resources": "dask: what an evaluation takes of a worker's resources, such as GPU=1",
         "slots": "evaluations at once; left out: one a core, or as many as the nodes take",
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
         "container": "the image in which evaluations run, as engine:image, or a table",
@@ -84,9 +88,11 @@ KEYS: Mapping[str, Mapping[str, str]] = {
 }
 """Every key of a study file but those of [params], with its meaning."""
 
+_OWN_KEYS = {"urika_args", "dask_address", "dask_scheduler_file", "dask_resources"}
+"""Keys of [launcher] that begin with the name of the launcher to which they belong."""
 _KINDS: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("command", "goal", "fom", "src_path", "name", "checkpoint", "keep", "exploit"), (str, "text")),
-    **dict.fromkeys(("mode", "alloc_args", "launch_args", "job_args", "conda_env", "urika_args"), (str, "text")),
+    **dict.fromkeys(("mode", "alloc_args", "launch_args", "job_args", "conda_env", *_OWN_KEYS), (str, "text")),
     "keep_output": (bool, "true or false"),
     "gpus": (list, "a list"),
 }
@@ -161,8 +167,8 @@ def _check(file: Path | None, tables: Mapping[str, Any]) -> None:
 
 def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
     study, launcher = dict(tables["study"]), dict(tables.get("launcher", {}))
-    urika = _urika(launcher)
-    cluster = _cluster(launcher) if urika is None else None
+    urika, dask = _urika(launcher), _dask(launcher)
+    cluster = _cluster(launcher) if urika is None and dask is None else None
     job_minutes, job_args = launcher.pop("job_minutes", _JOB_MINUTES), launcher.pop("job_args", "")
     check_at_least(1, job_minutes=job_minutes)
     source = study.pop("src_path", None)
@@ -181,6 +187,7 @@ def _plan(tables: Mapping[str, Any], space: Any, file: Path | None) -> Plan:
         gpus=None if (gpus := launcher.pop("gpus", None)) is None else [str(gpu) for gpu in gpus],
         cluster=cluster,
         urika=urika,
+        dask=dask,
         failures=tables.get("failures", {}),
         grace_seconds=study.pop("grace_seconds", GRACE_SECONDS),
         **launcher,
@@ -194,27 +201,43 @@ def _urika(launcher: dict[str, Any]) -> Urika | None:
     """Take out of the keys of [launcher] what makes an Urika, and return it; None: it is not wanted."""
     if launcher.get("name") != "urika":
         return None
-    del launcher["name"]
     names = {"nodes": "nodes", "nodes_per_eval": "nodes_per_eval", "urika_args": "arguments"}
     urika = Urika(**{names[key]: launcher.pop(key) for key in names if key in launcher})
     launcher.setdefault("slots", urika.slots)
-    if strange := [field.name for field in fields(Cluster) if field.name in launcher]:
-        raise SettingsError(f"{strange[0]} does not belong to the launcher 'urika', which this study uses")
+    _refuse_others(launcher)
     return urika
+
+
+def _dask(launcher: dict[str, Any]) -> Dask | None:
+    """Take out of the keys of [launcher] what makes a cluster of Dask, and return it; None: it is not wanted."""
+    if launcher.get("name") != "dask":
+        return None
+    names = {"dask_address": "address", "dask_scheduler_file": "scheduler_file", "dask_resources": "resources"}
+    dask = Dask(**{names[key]: launcher.pop(key) for key in names if key in launcher})
+    _refuse_others(launcher)
+    return dask
+
+
+def _refuse_others(launcher: dict[str, Any]) -> None:
+    """Take out the name of the launcher, and refuse what is left of other launchers' keys."""
+    name = launcher.pop("name")
+    for key in launcher:
+        if key in _OWN_KEYS or key in {field.name for field in fields(Cluster)}:
+            raise SettingsError(f"{key} does not belong to the launcher {name!r}, which this study uses")
 
 
 def _cluster(launcher: dict[str, Any]) -> Cluster | None:
     """Take out of the keys of [launcher] what makes a cluster, and return it; None: this machine."""
     name = launcher.pop("name", "local")
+    for key in _OWN_KEYS & launcher.keys():
+        raise SettingsError(f"{key} belongs to the launcher {key.partition('_')[0]!r}, this study uses {name!r}")
     given = {field.name: launcher.pop(field.name) for field in fields(Cluster) if field.name in launcher}
     if name == "local":
         if given:
             raise SettingsError(f"{next(iter(given))} belongs to the launcher 'slurm', this study uses 'local'")
         return None
-    if "urika_args" in launcher:
-        raise SettingsError(f"urika_args belongs to the launcher 'urika', this study uses {name!r}")
     if name not in (*MANAGERS, "wlm"):
-        known = ["local", "wlm", "urika", *MANAGERS]
+        known = ["local", "wlm", "urika", "dask", *MANAGERS]
         raise SettingsError(f"launcher must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}")
     return Cluster(manager=manager_here(None if name == "wlm" else name, f"launcher {name!r}"), **given)
 

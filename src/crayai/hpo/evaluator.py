@@ -13,11 +13,12 @@ from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.dask_launcher import Dask
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.strategy.base import check_at_least
 
-_LAUNCHERS = ("local", "wlm", "urika")
+_LAUNCHERS = ("local", "wlm", "urika", "dask")
 
 
 @dataclass(eq=False, repr=False)
@@ -32,7 +33,8 @@ class Evaluator:
         nodes: Nodes for all evaluations together.
         nodes_per_eval: Nodes for one evaluation.
         num_parallel_evals: Evaluations at once on this machine; None: one a core.
-        launcher: ``local``, ``wlm``, ``urika``; None: ``wlm`` under a workload manager if `nodes` > 1, else ``local``.
+        launcher: ``local``, ``wlm``, ``urika``, ``dask``; None: ``wlm`` under a workload manager if `nodes` > 1, else
+            ``local``.
         workload_manager: ``slurm``, ``pbs``, ``moab``, ``torque``, ``local``; None: found out.
         alloc_args: Extra arguments of the allocation command.
         alloc_jobid: An allocation to use; 0 or None: the one that the script runs in, or one that is made.
@@ -42,6 +44,9 @@ class Evaluator:
         max_allocations: How many allocations may be made one after another, when one ends before the search.
         poll_seconds: How often a workload manager is asked about jobs, at most.
         urika_args: Extra arguments of ``run_training``.
+        dask_address: Of a scheduler of Dask; without it and a file, workers on this machine are started.
+        dask_scheduler_file: The file that a scheduler of Dask has written.
+        dask_resources: What an evaluation takes of a worker's resources, such as ``GPU=1``.
         checkpoint: The directory of checkpoints; not empty: a genetic search trains on from them. The command needs
             ``@checkpoint``, or ``@load`` and ``@save``.
         verbose: Print the settings, a line for each evaluation, and the program's output.
@@ -91,6 +96,9 @@ class Evaluator:
     grace_seconds: float = GRACE_SECONDS
     container: Container | str | Mapping[str, Any] | None = None
     conda_env: str | Path = ""
+    dask_address: str = ""
+    dask_scheduler_file: str | Path = ""
+    dask_resources: str = ""
 
     def settings(self) -> EvaluationSettings:
         """Return how evaluations are run, after a check that they can be.
@@ -108,6 +116,7 @@ class Evaluator:
             container=container,
             environment=environment,
             urika=urika,
+            dask=self._dask() if self.launcher == "dask" else None,
             slots=at_once if cluster is None or not cluster.has_steps else None,
             cluster=cluster,
             source=Path(self.src_path).absolute() if self.src_path else None,
@@ -145,6 +154,13 @@ class Evaluator:
         if self.alloc_jobid:
             os.environ["SLURM_JOB_ID"] = str(self.alloc_jobid)
         return Urika(nodes=self.nodes, nodes_per_eval=self.nodes_per_eval, arguments=self.urika_args)
+
+    def _dask(self) -> Dask:
+        return Dask(
+            address=self.dask_address,
+            scheduler_file=str(self.dask_scheduler_file),
+            resources=self.dask_resources,
+        )
 
     def _cluster(self) -> Cluster:
         """Return how evaluations run under the workload manager, which is there.

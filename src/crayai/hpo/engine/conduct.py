@@ -25,6 +25,7 @@ from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
 from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.dask_launcher import Dask, DaskLauncher
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.images import check_mount_points, identity
 from crayai.hpo.launch.local import LocalLauncher
@@ -54,6 +55,7 @@ class EvaluationSettings:
         container: In which they run, with its engine; None: in none.
         environment: The directory of the Conda or virtual environment in which they run; empty: in none.
         urika: What runs them on the nodes of an allocation; None: nothing of the kind.
+        dask: The cluster of Dask on which they run; None: on none.
 
     Raises:
         SettingsError: A setting that cannot be.
@@ -75,6 +77,7 @@ class EvaluationSettings:
     container: Container | None = None
     environment: str = ""
     urika: Urika | None = None
+    dask: Dask | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, slots=self.slots, cores_per_eval=self.cores_per_eval)
@@ -143,6 +146,8 @@ class EvaluationSettings:
         """Return the launcher for evaluations."""
         if (cluster := self.cluster_around(wrapping)) is not None:
             return cluster_launcher(cluster, root, study_id, self.capacity)
+        if self.dask is not None:
+            return DaskLauncher(root, replace(self.dask, slots=self.slots))
         gpus = (visible_gpus() if self.urika is None else []) if self.gpus is None else self.gpus
         return LocalLauncher(root, self.capacity, gpus, self.cores_per_eval)
 
