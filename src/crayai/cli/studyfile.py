@@ -59,7 +59,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "chunk_size": "grid: points that make one generation in the records",
     },
     "launcher": {
-        "name": "local; slurm, pbs, torque, or wlm for the workload manager that is here",
+        "name": "local; slurm, pbs, torque, sge, or wlm for the workload manager that is here",
         "slots": "evaluations at once; left out: one a core, or as many as the nodes take",
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
         "cores_per_eval": "bind each evaluation to so many cores",
