@@ -104,8 +104,7 @@ class GridEngine:
             raise RuntimeError(f"Grid Engine did not come up: {(self.directory / 'start.log').read_text()}")
         (self._pid,) = descendants(self._server.pid)[:1]
         self._make_commands()
-        wait_until(lambda: "main.q@sge0" in self.run("qstat", "-f", "-qs", "acdosuACDES", check=False) or self._is_up(),
-                   "the machine is there")  # fmt: skip
+        wait_until(lambda: "main.q@sge0" in self.run("qstat", "-f", check=False), "the machine is there")
         return self
 
     def __exit__(self, *_):
@@ -113,9 +112,6 @@ class GridEngine:
         self._server.stdin.close()
         self._server.wait()
         self._server.stdout.close()
-
-    def _is_up(self):
-        return "main.q@sge0" in self.run("qstat", "-f", check=False)
 
     def _make_commands(self):
         """Write the commands, which enter the namespaces where the server is found."""
@@ -133,6 +129,13 @@ class GridEngine:
         done = subprocess.run([self.bin / command, *words], capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"{command} {words}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
+
+    def set(self, name, value):
+        """Change a value of the global configuration."""
+        file = self.directory / "put" / "global"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(_with(self.run("qconf", "-sconf").replace("\\\n", ""), {name: value}))
+        self.run("qconf", "-Mconf", str(file))
 
     def wait(self, is_reached, what):
         """Wait until `is_reached` returns true."""
@@ -186,8 +189,8 @@ def serve(base, packages, *ports):
     _run(HOME / "sge_execd")
     for show, put, changed in (("-ssconf", "-Msconf", _SCHEDULER), ("-sq", "-Aq", _QUEUE)):
         text = subprocess.run([HOME / "qconf", show], capture_output=True, text=True, check=True).stdout
-        (base / "put").write_text(_with(text, changed))
-        _run(HOME / "qconf", put, base / "put")
+        (base / "changed").write_text(_with(text, changed))
+        _run(HOME / "qconf", put, base / "changed")
     sys.stdout.write("up\n")
     sys.stdout.flush()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the dead are buried

@@ -120,6 +120,19 @@ def test_a_server_that_is_down(cell, launcher, tmp_path, monkeypatch):
     assert ends_of(launcher, [second]) == [Exited(0)]
 
 
+def test_a_queue_that_is_full(cell, launcher, tmp_path):
+    """No more than the server takes is submitted at once, and all of it is run."""
+    cell.set("max_aj_tasks", "3")
+    tasks = [make_task(tmp_path, number, ["true"]) for number in range(4)]
+    for task in tasks:
+        launcher.submit(task)
+    try:
+        assert ends_of(launcher, tasks) == [Exited(0)] * 4
+    finally:
+        cell.set("max_aj_tasks", "75000")
+    assert len({path.name for path in launcher._root.glob("[0-9]*")}) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -143,7 +156,7 @@ def test_a_job_in_the_state_of_error(cell, tmp_path):
     """A job that would wait until somebody clears its error is told of, with the reason."""
     launcher = jobs(tmp_path, arguments=["-wd", "/nonexistent"])
     launcher.submit(make_task(tmp_path, 0, ["true"]))
-    with pytest.raises(LaunchError, match="for ever: the batch system says Eqw .*/nonexistent"):
+    with pytest.raises(LaunchError, match=r"for ever: the batch system says Eqw .*/nonexistent"):
         wait_until(launcher, lambda: False, "it is told")
     launcher.close()
     assert cell

@@ -18,6 +18,7 @@ _XML = re.compile(r"<\?xml[^>]*\?>")
 _KILLED, _AT_LIMIT = 100, 37
 _IS_BACK = {24, 25, 26, 27, 28, 30}
 """What the accounting says of a run after which the job is in the queue again."""
+_TASKS = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 _ROW = re.compile(r"^(\w+) +(.*?) *$", re.MULTILINE)
 _OUTAGE = re.compile(
     r"commlib error|unable to (contact|send message to) qmaster|can't (contact|connect)|connection (refused|timed out)|"
@@ -34,7 +35,7 @@ _BLAMED: Sequence[tuple[str, str]] = (
 
 
 class GridEngine:
-    """The words of Grid Engine; every submission is an array, ``4``, whose jobs are named ``4.1``, ``4.2``, …"""
+    """The words of Grid Engine; every submission is an array, ``4``, whose jobs are named ``4.1``, ``4.2`` and so on."""
 
     retrying = ""
     passes_environment = False
@@ -155,8 +156,7 @@ def _names(number: str, tasks: str) -> Iterator[str]:
     """Yield the names of the jobs that ``3`` or ``2,5-20:1`` stand for; a job that is no array has but its number."""
     if not tasks:
         yield number
-    for part in filter(None, tasks.split(",")):
-        low, high, step = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part.strip()).groups()
+    for low, high, step in _TASKS.findall(tasks):
         yield from (f"{number}.{one}" for one in range(int(low), int(high or low) + 1, int(step or 1)))
 
 

@@ -9,8 +9,8 @@ _OF_THE_MACHINE = {
     "_", "CUDA_VISIBLE_DEVICES", "HOSTNAME", "NCPUS", "OLDPWD", "OMP_NUM_THREADS", "PWD", "SHLVL", "TMPDIR",
 }  # fmt: skip
 _OF_A_JOB_OF_GRID_ENGINE = {
-    "ARC", "ENVIRONMENT", "JOB_ID", "JOB_NAME", "JOB_SCRIPT", "NHOSTS", "NQUEUES", "NSLOTS", "PE", "PE_HOSTFILE", "QUEUE",
-    "REQNAME", "REQUEST", "RESTARTED",
+    "ARC", "ENVIRONMENT", "JOB_ID", "JOB_NAME", "JOB_SCRIPT", "NHOSTS", "NQUEUES", "NSLOTS", "PE", "PE_HOSTFILE",
+    "QUEUE", "REQNAME", "REQUEST", "RESTARTED",
 }  # fmt: skip
 """Names that anybody may use, but for those who run in such a job."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
