@@ -76,7 +76,7 @@ def test_jobs_of_another_name_are_none_of_ours():
 def test_states(state, standing, reason):
     """States; what is not understood runs."""
     said = (
-        "<?xml version='1.0'?><job_info><job_info><job_list><JB_job_number>9</JB_job_number><JB_name>crayai-t1</JB_name>"
+        "<?xml version='1.0'?><job_info><job_info><job_list><JB_job_number>9</JB_job_number>"
         f"<state>{state}</state><tasks>2,4-6:2</tasks></job_list></job_info></job_info><?xml version='1.0'?><detailed>"
         "<djob_info><element><JB_job_number>9</JB_job_number><JB_ja_tasks><ulong_sublist><JAT_message_list>"
         "<ulong_sublist><QIM_message>error: can&apos;t open output file</QIM_message></ulong_sublist>"

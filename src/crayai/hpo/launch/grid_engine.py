@@ -35,7 +35,7 @@ _BLAMED: Sequence[tuple[str, str]] = (
 
 
 class GridEngine:
-    """The words of Grid Engine; every submission is an array, ``4``, whose jobs are named ``4.1``, ``4.2`` and so on."""
+    """The words of Grid Engine; every submission is an array, ``4``, whose jobs are named ``4.1`` and so on."""
 
     retrying = ""
     passes_environment = False
