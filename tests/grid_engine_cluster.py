@@ -114,15 +114,21 @@ class GridEngine:
         self._server.stdout.close()
 
     def _make_commands(self):
-        """Write the commands, which enter the namespaces where the server is found."""
+        """Write the commands, which enter the namespaces where the server is found; its jobs are there."""
         self.bin.mkdir()
         for name in COMMANDS:
-            (self.bin / name).write_text(f'#!/bin/sh\n{self._enter()} {HOME}/{name} "$@"\n')
+            (self.bin / name).write_text(
+                f'#!/bin/sh\n[ "$(uname -n)" != sge0 ] || exec env {self._setting} {HOME}/{name} "$@"\n'
+                f'exec {self._enter()} {HOME}/{name} "$@"\n'
+            )
             (self.bin / name).chmod(0o755)
 
     def _enter(self, *more):
-        setting = (self.directory / "environment").read_text().replace("\n", " ")
-        return f"exec nsenter --target {self._pid} --mount --uts {' '.join(more)} env {setting}"
+        return f"nsenter --target {self._pid} --mount --uts {' '.join(more)} env {self._setting}"
+
+    @property
+    def _setting(self):
+        return (self.directory / "environment").read_text().replace("\n", " ")
 
     def run(self, command, *words, check=True):
         """Return what a command prints; it must end well if `check`."""
