@@ -83,7 +83,7 @@ def test_script_on_a_machine_without_a_workload_manager_ends_in_one_error(comman
     ("arguments", "named"),
     [
         ({"launcher": "slurm"}, ["launcher", "local, wlm, urika, dask", "'slurm'"]),
-        ({"workload_manager": "lsf"}, ["workload_manager", "slurm, pbs, moab, torque", "'lsf'"]),
+        ({"workload_manager": "lsf"}, ["workload_manager", "slurm, pbs, moab, torque, sge", "'lsf'"]),
         ({"nodes": 2, "nodes_per_eval": 4}, ["nodes_per_eval", "between 1 and nodes", "nodes=2 nodes_per_eval=4"]),
         ({"nodes_per_eval": 0}, ["nodes_per_eval", "whole number of at least 1", "got 0"]),
         ({"nodes": 0}, ["nodes", "whole number of at least 1", "got 0"]),

@@ -53,6 +53,14 @@ def test_which_of_those_that_have_the_same_command_is_here(batch, tmp_path, monk
         manager_here("moab", "nodes=2")
 
 
+def test_slurm_goes_first(batch, monkeypatch):
+    """Where Slurm's own commands are, those of another batch system's names are taken to be in front of it."""
+    (batch.bin / "srun").write_text("#!/bin/sh\n")
+    (batch.bin / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(batch.bin))
+    assert manager_here(None, "nodes=2") == "slurm"
+
+
 def test_a_driver_that_is_killed(batch, tmp_path):
     """The next driver goes on with the jobs of the one that was killed, and runs nothing twice."""
     waits = f"echo ran >> {tmp_path}/runs; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo FoM: 1"

@@ -62,7 +62,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "chunk_size": "grid: points that make one generation in the records",
     },
     "launcher": {
-        "name": "local; slurm, pbs, torque, or wlm for the workload manager that is here; urika; dask",
+        "name": "local; slurm, pbs, torque, sge, or wlm for the workload manager that is here; urika; dask",
         "urika_args": "urika: more arguments of run_training",
         "dask_address": "dask: of the scheduler; without it and a file, workers on this machine are started",
         "dask_scheduler_file": "dask: the file that the scheduler has written",

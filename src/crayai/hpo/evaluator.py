@@ -35,7 +35,7 @@ class Evaluator:
         num_parallel_evals: Evaluations at once on this machine; None: one a core.
         launcher: ``local``, ``wlm``, ``urika``, ``dask``; None: ``wlm`` under a workload manager if `nodes` > 1, else
             ``local``.
-        workload_manager: ``slurm``, ``pbs``, ``moab``, ``torque``, ``local``; None: found out.
+        workload_manager: ``slurm``, ``pbs``, ``moab``, ``torque``, ``sge``, ``local``; None: found out.
         alloc_args: Extra arguments of the allocation command.
         alloc_jobid: An allocation to use; 0 or None: the one that the script runs in, or one that is made.
         launch_args: Extra arguments of the launch command.

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.dialect import Dialect
 from crayai.hpo.launch.driver_job import DriverJob
+from crayai.hpo.launch.grid_engine import GridEngine
 from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.slurm import Slurm
 from crayai.hpo.launch.steps import Shape, StepLauncher
@@ -23,9 +25,9 @@ from crayai.hpo.launch.torque import Torque
 from crayai.hpo.strategy.base import check_above, check_at_least
 
 Mode = Literal["steps", "jobs"]
-MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub"}
+MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub", "sge": "qsub"}
 """Workload managers, each with the command by which it is found."""
-_DIALECTS: Mapping[str, Callable[[], Dialect]] = {"slurm": Slurm, "pbs": Pbs, "torque": Torque}
+_DIALECTS: Mapping[str, Callable[[], Dialect]] = {"slurm": Slurm, "pbs": Pbs, "torque": Torque, "sge": GridEngine}
 _MOST_TOGETHER = 1000
 
 
@@ -108,17 +110,24 @@ def manager_here(wished: str | None, wanted: str) -> str:
     found = next((name for name, command in commands.items() if shutil.which(command)), None)
     if found is None:
         raise LaunchError(
-            f"{wanted} needs a workload manager (Slurm, PBS Pro, Moab/TORQUE), and there is none here: "
+            f"{wanted} needs a workload manager (Slurm, PBS Pro, Moab/TORQUE, Grid Engine), and there is none here: "
             f"{', '.join(sorted(set(commands.values())))} not found on PATH. To run on this machine, use "
             "launcher='local' and nodes=1"
         )
-    if found == "pbs" and wished is None and "pbs_version" not in ask(["qsub", "--version"]).out:
-        found = "torque"  # whose command has the same name
+    if found == "pbs" and wished is None:
+        found = _whose_qsub()
     if found == "moab" and shutil.which("qsub"):
         found = "torque"  # Moab schedules what is in TORQUE's queue
     if found not in _DIALECTS:
         raise LaunchError(f"{wanted}: this version does not speak to {found!r}; use launcher='local'")
     return found
+
+
+def _whose_qsub() -> str:
+    """Return which of those that submit by ``qsub`` is here; Grid Engine's begins its help with ``SGE 8.1.9``."""
+    if "pbs_version" in ask(["qsub", "--version"]).out:
+        return "pbs"
+    return "sge" if re.match(r"\S*GE\b", ask(["qsub", "-help"]).out) else "torque"
 
 
 def driver_job(
