@@ -1,10 +1,15 @@
 """Each evaluation a task of Dask, on any cluster of workers that see the study's directory.
 
-A task runs in the same script as a job of a batch system (see `proof`), so its own record says what became of it. Dask
-runs a task again whose worker was lost; the second run finds the claim of the first one, and ends at once. A key that
-the scheduler does not know any more, and that has left no end, was lost.
+A task runs in the same script as a job of a batch system (see `proof`), so its own record says what became of it. A
+*ticket* is a file that a worker removes before it runs the script, and that the driver takes away to take the task
+back; only one of them can. So a task never runs twice, though Dask runs tasks of lost workers again, and workers begin
+with what the scheduler has forgotten. A key that the scheduler does not know, and that has left no end, was lost.
+
+    dask/<name>.task         limit of time, ticket and tag of a task that is not forgotten
+    dask/<name>.withdrawn    the ticket of one that was taken back
 """
 
+import secrets
 import shlex
 import time
 from collections.abc import Collection, Mapping
@@ -15,7 +20,7 @@ from typing import Any
 from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.launch import dask_worker
 from crayai.hpo.launch.base import Alive, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
-from crayai.hpo.launch.proof import DRIVER, End, Proofs, name_of, script_of
+from crayai.hpo.launch.proof import End, Proofs, name_of, script_of
 
 _LOOK_SECONDS = 0.05
 _SETTLE_SECONDS = 10.0
@@ -78,6 +83,7 @@ class _Job:
     Attributes:
         name: Of its proofs.
         key: Of Dask's task.
+        ticket: The path of the file without which it does not begin.
         limit_seconds: Of time; None: none.
         missing_since: When the scheduler was first heard not to know it.
         is_cancelled: Whether the driver wants it to end.
@@ -85,6 +91,7 @@ class _Job:
 
     name: str
     key: str
+    ticket: Path
     limit_seconds: float | None
     missing_since: float | None = None
     is_cancelled: bool = False
@@ -117,25 +124,26 @@ class DaskLauncher:
         self._cluster, self._client = _connected(self.dask)
         self.capacity = self.dask.slots or max(1, self._places())
         for path in sorted(self._root.glob("*.task")):
-            limit, tag = path.read_text(encoding="utf-8").split(" ", 1)
-            self._jobs[tag] = self._job(path.stem, tag, None if limit == "None" else float(limit))
-            if self._proofs.owner(path.stem) == DRIVER:
+            limit, ticket, tag = path.read_text(encoding="utf-8").split(" ", 2)
+            self._jobs[tag] = self._job(path.stem, tag, ticket, None if limit == "None" else float(limit))
+            if (self._root / f"{path.stem}.withdrawn").exists():
                 self._withdrawn.add(tag)
 
     def submit(self, task: Task) -> None:
         """Write `task` down, and hand it to the scheduler."""
         self._proofs.make()
-        name = name_of(task)
+        name, ticket = name_of(task), f"{name_of(task)}.{secrets.token_hex(8)}.ticket"
+        (self._root / ticket).touch()
         part = self._root / f"{name}.task~"
-        part.write_text(f"{task.time_limit_seconds} {task.tag}", encoding="utf-8")
+        part.write_text(f"{task.time_limit_seconds} {ticket} {task.tag}", encoding="utf-8")
         part.rename(self._root / f"{name}.task")
-        self._jobs[task.tag] = self._job(name, task.tag, task.time_limit_seconds)
+        self._jobs[task.tag] = self._job(name, task.tag, ticket, task.time_limit_seconds)
         self._hand_over(task)
 
     def find(self, task: Task) -> bool:
         """Return whether an earlier driver has submitted it; where it has not begun, the scheduler may not know it."""
         job = self._jobs.get(task.tag)
-        if job is not None and not job.is_cancelled and not self._proofs.owner(job.name):
+        if job is not None and job.ticket.exists():
             self._hand_over(task)
         return job is not None
 
@@ -156,7 +164,7 @@ class DaskLauncher:
 
     def waiting(self) -> Collection[str]:
         """Return the tasks that no worker has begun."""
-        return {tag for tag, job in self._jobs.items() if not self._proofs.owner(job.name)}
+        return {tag for tag, job in self._jobs.items() if job.ticket.exists()}
 
     def wait(self, seconds: float) -> None:
         """Return when a task has left an end, or was lost."""
@@ -177,10 +185,11 @@ class DaskLauncher:
     def forget(self, tags: Collection[str]) -> None:
         """Remove what is kept of tasks that are on record."""
         for tag in tags:
-            self._withdrawn.discard(tag)
             if job := self._jobs.pop(tag, None):
-                (self._root / f"{job.name}.task").unlink(missing_ok=True)
+                for kind in ("task", "withdrawn"):
+                    (self._root / f"{job.name}.{kind}").unlink(missing_ok=True)
                 self._proofs.forget(job.name)
+            self._withdrawn.discard(tag)
 
     def reason_not_to_launch(self, usual_seconds: float) -> str:  # noqa: ARG002 - workers have no end that is known
         """Return nothing."""
@@ -195,7 +204,7 @@ class DaskLauncher:
         self._take_back(tags)
         for tag in tags:
             job = self._jobs.get(tag)
-            if job is not None and tag not in self._withdrawn:
+            if job is not None and tag not in self._withdrawn:  # it runs
                 job.is_cancelled = True
                 self._proofs.cancel(job.name)
 
@@ -225,8 +234,9 @@ class DaskLauncher:
         if self._cluster is not None:
             self._cluster.close()
 
-    def _job(self, name: str, tag: str, limit_seconds: float | None) -> _Job:
-        return _Job(name, f"crayai-{tag}", limit_seconds, is_cancelled=self._proofs.is_cancelled(name))
+    def _job(self, name: str, tag: str, ticket: str, limit_seconds: float | None) -> _Job:
+        key = f"crayai-{tag}-{ticket}"
+        return _Job(name, key, self._root / ticket, limit_seconds, is_cancelled=self._proofs.is_cancelled(name))
 
     def _places(self) -> int:
         """Return how many evaluations the workers take at once."""
@@ -239,31 +249,41 @@ class DaskLauncher:
 
     def _hand_over(self, task: Task) -> None:
         """Have a worker run the script of a task, also when nobody is here any more."""
-        from distributed import fire_and_forget  # noqa: PLC0415 - as below
+        import distributed  # noqa: PLC0415 - as below
 
         name, job = name_of(task), self._jobs[task.tag]
         script = script_of(task, self._proofs.directory, self._root / name, shlex.join(task.argv))
         cancelled = str(self._root / f"{name}.cancelled")
         future = self._client.submit(
-            dask_worker.run_script, script, cancelled, key=job.key, pure=False, resources=self.dask.needs or None
+            dask_worker.run_script,
+            script,
+            str(job.ticket),
+            cancelled,
+            key=job.key,
+            pure=False,
+            resources=self.dask.needs or None,
         )
-        fire_and_forget(future)
+        distributed.fire_and_forget(future)
         job.missing_since = None
 
     def _take_back(self, tags: Collection[str]) -> None:
-        taken = [
-            tag for tag in tags
-            if (job := self._jobs.get(tag)) and tag not in self._withdrawn and self._proofs.claim(job.name) == DRIVER
-        ]  # fmt: skip
-        self._withdrawn.update(taken)
+        self._withdrawn.update(tag for tag in tags if (job := self._jobs.get(tag)) and self._is_taken(job))
+
+    def _is_taken(self, job: _Job) -> bool:
+        """Take away the ticket of a task; return whether it was still there."""
+        try:
+            job.ticket.rename(self._root / f"{job.name}.withdrawn")
+        except FileNotFoundError:
+            return False
+        return True
 
     def _ask(self) -> bool:
         """Ask the scheduler which tasks it knows, but not too often; return whether one is missing for long enough."""
         now = time.monotonic()
-        if now - self._asked_at < _POLL_SECONDS or not self._jobs:
+        keys = {job.key: job for job in self._jobs.values()}
+        if now - self._asked_at < _POLL_SECONDS or not keys:
             return False
         self._asked_at = now
-        keys = {job.key: job for job in self._jobs.values()}
         try:
             known = self._client.run_on_scheduler(dask_worker.states_of, keys=list(keys))
         except (OSError, TimeoutError, RuntimeError) as error:
@@ -297,7 +317,7 @@ class DaskLauncher:
             return Alive()
         if job.is_cancelled:
             return Withdrawn()
-        if self._proofs.claim(job.name) == DRIVER:
+        if self._is_taken(job):
             reason = f"Dask lost it, or its worker found nothing in {self._root}: do all workers see this directory?"
             return Gone(reason, loss=Loss.NODE_FAILURE)
         return Gone("its worker was lost", loss=Loss.NODE_FAILURE)

@@ -19,13 +19,18 @@ exec /bin/sh -c "$0"
 """Runs a script with a guard, which ends all of it when nobody holds the other end of its input any more."""
 
 
-def run_script(script: str, cancelled: str) -> int:
+def run_script(script: str, ticket: str, cancelled: str) -> int:
     """Run `script` of the plain shell, in a process group that ends with the worker; return its exit code.
 
     Args:
         script: The text.
+        ticket: A path; without that file, which is removed, nothing is run.
         cancelled: A path; when there is a file, the script is ended.
     """
+    try:
+        Path(ticket).unlink()
+    except FileNotFoundError:
+        return 0  # another worker has it, or the driver has taken it back
     worker = os.environ.get("DASK_WORKER_NAME", "worker")
     reading, writing = os.pipe()
     process = subprocess.Popen(  # noqa: S603 - this is what a worker is for
