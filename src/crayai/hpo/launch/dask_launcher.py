@@ -22,7 +22,7 @@ from crayai.hpo.launch import dask_worker
 from crayai.hpo.launch.base import Alive, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.proof import End, Proofs, name_of, script_of
 
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.02
 _SETTLE_SECONDS = 10.0
 """How long a proof may take to be seen here."""
 _POLL_SECONDS = 1.0
