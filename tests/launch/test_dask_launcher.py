@@ -1,9 +1,12 @@
 """The launcher of Dask, on real schedulers and workers of this machine."""
 
 import gc
+import json
 import os
 import signal
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,59 @@ def test_a_worker_that_is_lost(tmp_path):
         assert end.loss is Loss.NODE_FAILURE
         wait_until(launcher, lambda: not Path(f"/proc/{pid}").exists(), "the program ends with its worker")
         assert (tmp_path / "pids").read_text() == f"{pid}\n"
+
+
+@pytest.mark.fault(
+    "Dask's scheduler is killed and started again", "what ran with it is lost, and runs again; the rest goes on"
+)
+def test_a_scheduler_that_is_started_again(tmp_path):
+    """What it knew of is lost, and later tasks run."""
+    with (
+        started_at(0, tmp_path) as (first, address),
+        closing(DaskLauncher(tmp_path, Dask(address=address))) as launcher,
+    ):
+        task, later = (make_task(tmp_path, n, ["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"]) for n in (0, 1))
+        launcher.submit(task)
+        wait_until(launcher, lambda: not launcher.waiting(), "it runs")
+        for process in first:
+            process.kill()
+            process.wait()
+        with started_at(int(address.rpartition(":")[2]), tmp_path):
+            (end,) = ends_of(launcher, [task])
+            assert isinstance(end, Gone)
+            (tmp_path / "go").touch()
+            launcher.submit(later)
+            assert ends_of(launcher, [later]) == [Exited(0)]
+
+
+@contextmanager
+def started_at(port, directory):
+    """Start a scheduler and a worker as processes; yield them and the address."""
+    file = directory / "scheduler.json"
+    file.unlink(missing_ok=True)
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    words = [*dask, "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--scheduler-file", str(file)]
+    scheduler = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not file.exists() or not file.read_text():
+        assert scheduler.poll() is None
+    address = json.loads(file.read_text())["address"]
+    words = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        address,
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+    ]
+    worker = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory)
+    try:
+        yield (scheduler, worker), address
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
 
 
 def _worker_of(pid):

@@ -13,6 +13,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -263,7 +264,7 @@ class DaskLauncher:
             pure=False,
             resources=self.dask.needs or None,
         )
-        distributed.fire_and_forget(future)
+        distributed.fire_and_forget(future)  # a scheduler that is away hears of neither, and the task is lost
         job.missing_since = None
 
     def _take_back(self, tags: Collection[str]) -> None:
@@ -286,10 +287,11 @@ class DaskLauncher:
         self._asked_at = now
         try:
             known = self._client.run_on_scheduler(dask_worker.states_of, keys=list(keys))
-        except (OSError, TimeoutError, RuntimeError) as error:
+        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
             if not self._is_out:
                 self._notices.append(f"waiting for Dask's scheduler, which does not answer: {error}")
             self._is_out = True
+            self._connect_again()
             return False
         if self._is_out:
             self._notices.append("Dask's scheduler answers again")
@@ -300,6 +302,12 @@ class DaskLauncher:
             else:
                 job.missing_since = None
         return any(_is_settled(job) for job in keys.values())
+
+    def _connect_again(self) -> None:
+        """Make a new client where the old one has given up."""
+        if self._client.status == "closed" and not self.dask.is_local:
+            with suppress(LaunchError):
+                self._cluster, self._client = _connected(self.dask)
 
     def _proven(self, job: _Job, end: End) -> JobStatus:
         if job.is_cancelled:

@@ -1,6 +1,7 @@
 """What runs on a worker of Dask; it is sent there by value, so that crayai need not be there."""
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -42,18 +43,17 @@ def run_script(script: str, ticket: str, cancelled: str) -> int:
         start_new_session=True,
     )
     os.close(reading)
-    told_at = None
+    end, told_at = os.pidfd_open(process.pid), None
     try:
-        while True:
-            try:
-                return process.wait(_LOOK_SECONDS)
-            except subprocess.TimeoutExpired:
-                if told_at is None and Path(cancelled).exists():
-                    told_at = time.monotonic()
-                    os.killpg(process.pid, signal.SIGTERM)
-                elif told_at is not None and time.monotonic() - told_at > _KILL_SECONDS:
-                    os.killpg(process.pid, signal.SIGKILL)
+        while not select.select([end], [], [], _LOOK_SECONDS)[0]:
+            if told_at is None and Path(cancelled).exists():
+                told_at = time.monotonic()
+                os.killpg(process.pid, signal.SIGTERM)
+            elif told_at is not None and time.monotonic() - told_at > _KILL_SECONDS:
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
     finally:
+        os.close(end)
         os.close(writing)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # and what the script has left
