@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from crayai.hpo.store.query import Reader
-from crayai.hpo.testing.pbs_stand_in import StandIn
+from crayai.hpo.testing.batch_stand_in import StandIn
 
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "containers")]
@@ -131,7 +131,7 @@ def stand_ins(root: Path) -> Iterator[list[Case]]:
     """Yield stand-ins of PBS and TORQUE."""
     with ExitStack() as stack:
         cases = []
-        for flavour in ("pbs", "torque"):
+        for flavour in ("pbs", "torque", "moab"):
             batch = stack.enter_context(StandIn(root / flavour, flavour))
             environment = {"PATH": f"{batch.bin}:{os.environ['PATH']}"}
             cases.append(Case(f"{flavour}, stand-in", ["--launcher", flavour, "--nodes", "4"], (), (), environment))

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from crayai.hpo.testing.pbs_stand_in import StandIn
+from crayai.hpo.testing.batch_stand_in import StandIn
 
 EVALUATIONS = 40
 MOST_SECONDS = 120
@@ -72,7 +72,7 @@ def main() -> None:
     print(f"seed {given.seed}")
     for number in range(given.rounds):
         with tempfile.TemporaryDirectory() as place:
-            print(f"round {number}, {one_round(('pbs', 'torque')[number % 2], Path(place), rng)}", flush=True)
+            print(f"round {number}, {one_round(('pbs', 'torque', 'moab')[number % 3], Path(place), rng)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Jobs of PBS and TORQUE keep the rules of launchers, on stand-ins that queue and really run them."""
+"""Jobs of PBS, TORQUE and Moab keep the rules of launchers, on stand-ins that queue and really run them."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,14 @@ from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
 from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.calls import Call
+from crayai.hpo.launch.moab import Moab
 from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.torque import Torque
+from crayai.hpo.testing.batch_stand_in import StandIn
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
-from crayai.hpo.testing.pbs_stand_in import StandIn
 
 RUNS_ON = ["sh", "-c", "sleep 1000"]
-DIALECTS = {"pbs": Pbs, "torque": Torque}
+DIALECTS = {"pbs": Pbs, "torque": Torque, "moab": Moab}
 
 
 @pytest.fixture(params=DIALECTS)
@@ -66,12 +67,12 @@ def started(launcher, task):
 
 
 def test_several_are_an_array(batch, launcher, tmp_path):
-    """What starts together is one submission."""
+    """What starts together is one submission, but for Moab."""
     tasks = [make_task(tmp_path, number, ["sh", "-c", f"exit {number}"]) for number in range(4)]
     for task in tasks:
         launcher.submit(task)
     assert ends_of(launcher, tasks) == [Exited(number) for number in range(4)]
-    assert {job["number"] for job in batch.jobs} == {0}
+    assert {job["number"] for job in batch.jobs} == ({0, 1, 2, 3} if batch.flavour == "moab" else {0})
 
 
 def test_the_environment_of_the_driver(launcher, tmp_path, monkeypatch):
@@ -83,12 +84,11 @@ def test_the_environment_of_the_driver(launcher, tmp_path, monkeypatch):
     assert Path(task.stdout).read_text() == odd
 
 
-@pytest.mark.fault("somebody deletes a job of PBS or TORQUE", "the evaluation has failed: cancelled")
+@pytest.mark.fault("somebody deletes a job of PBS, TORQUE or Moab", "the evaluation has failed: cancelled")
 def test_a_job_that_somebody_deletes(batch, launcher, tmp_path):
     """A job that somebody else has ended is told so."""
     task = make_task(tmp_path, 0, RUNS_ON)
-    name = started(launcher, task)
-    (batch._spool / f"{name}.delete").touch()
+    batch.delete(started(launcher, task))
     (end,) = ends_of(launcher, [task])
     assert isinstance(end, Gone), end
     assert end.loss is Loss.CANCELLED
@@ -187,11 +187,17 @@ def test_what_is_refused(batch, tmp_path):
 
 
 def test_a_request_that_can_never_be_met(batch, tmp_path):
-    """A job that would wait for ever is told of."""
-    launcher = jobs(batch, tmp_path, arguments=["-l", "select=1:ncpus=64"])
+    """A job that would wait for ever is told of; Moab holds it, and somebody may still let it go."""
+    size = "select=1:ncpus=64" if batch.flavour == "pbs" else "nodes=64:ppn=8"
+    launcher = jobs(batch, tmp_path, arguments=["-l", size])
     launcher.submit(make_task(tmp_path, 0, ["true"]))
-    with pytest.raises(LaunchError, match="wait in the queue for ever"):
-        wait_until(launcher, lambda: False, "it is told")
+    if batch.flavour == "moab":
+        told = []
+        wait_until(launcher, lambda: told.extend(launcher.notices()) or told, "it is told")
+        assert "because of BatchHold" in told[0]
+    else:
+        with pytest.raises(LaunchError, match=r"wait in the queue for ever|cannot locate feasible nodes"):
+            wait_until(launcher, lambda: False, "it is told")
     launcher.close()
 
 

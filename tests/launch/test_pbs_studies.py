@@ -1,4 +1,4 @@
-"""Whole studies as jobs of PBS and TORQUE, on stand-ins that queue and really run them."""
+"""Whole studies as jobs of PBS, TORQUE and Moab, on stand-ins that queue and really run them."""
 
 import os
 import subprocess
@@ -9,13 +9,13 @@ import pytest
 from crayai import hpo
 from crayai.hpo.engine.clusters import manager_here
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.testing.pbs_stand_in import StandIn
+from crayai.hpo.testing.batch_stand_in import StandIn
 
 PROGRAM = "sh -c 'echo FoM: ${1#*=}' program"
 SPACE = [["--lr", 0.1, (1e-4, 1.0)], ["--n", 4, (1, 16)]]
 
 
-@pytest.fixture(params=["pbs", "torque"])
+@pytest.fixture(params=["pbs", "torque", "moab"])
 def batch(request, tmp_path_factory, monkeypatch):
     """Return a batch system whose commands are on PATH."""
     with StandIn(tmp_path_factory.mktemp("batch"), request.param) as made:
@@ -40,17 +40,13 @@ def test_the_same_seed_finds_the_same(batch, tmp_path):
     assert len(batch.jobs) == 10
 
 
-def test_which_of_those_that_have_the_same_command_is_here(batch, tmp_path, monkeypatch):
-    """PBS and TORQUE are told apart by their version; Moab submits by TORQUE's command."""
+def test_which_of_those_that_have_the_same_command_is_here(batch, monkeypatch):
+    """PBS and TORQUE are told apart by their version; Moab submits by a command of its own."""
     monkeypatch.setenv("PATH", str(batch.bin))
     assert manager_here(None, "nodes=2") == batch.flavour
-    (tmp_path / "msub").write_text("#!/bin/sh\n")
-    (tmp_path / "msub").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{batch.bin}")
-    assert manager_here("moab", "nodes=2") == "torque"
-    (batch.bin / "qsub").unlink()
-    with pytest.raises(LaunchError, match="does not speak to 'moab'"):
-        manager_here("moab", "nodes=2")
+    assert manager_here(batch.flavour, "nodes=2") == batch.flavour
+    with pytest.raises(LaunchError, match="srun not found"):
+        manager_here("slurm", "nodes=2")
 
 
 def test_slurm_goes_first(batch, monkeypatch):

@@ -18,6 +18,7 @@ from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.dialect import Dialect
 from crayai.hpo.launch.driver_job import DriverJob
 from crayai.hpo.launch.grid_engine import GridEngine
+from crayai.hpo.launch.moab import Moab
 from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.slurm import Slurm
 from crayai.hpo.launch.steps import Shape, StepLauncher
@@ -27,8 +28,13 @@ from crayai.hpo.strategy.base import check_above, check_at_least
 Mode = Literal["steps", "jobs"]
 MANAGERS = {"slurm": "srun", "pbs": "qsub", "moab": "msub", "torque": "qsub", "sge": "qsub"}
 """Workload managers, each with the command by which it is found."""
-_DIALECTS: Mapping[str, Callable[[], Dialect]] = {"slurm": Slurm, "pbs": Pbs, "torque": Torque, "sge": GridEngine}
-_MOST_TOGETHER = 1000
+_DIALECTS: Mapping[str, Callable[[], Dialect]] = {
+    "slurm": Slurm,
+    "pbs": Pbs,
+    "moab": Moab,
+    "torque": Torque,
+    "sge": GridEngine,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +110,7 @@ def manager_here(wished: str | None, wanted: str) -> str:
     """Return the workload manager that was wished for, or else the one that is here.
 
     Raises:
-        LaunchError: There is none, or one that this version does not speak to.
+        LaunchError: There is none.
     """
     commands = {name: command for name, command in MANAGERS.items() if wished in (None, name)}
     found = next((name for name, command in commands.items() if shutil.which(command)), None)
@@ -116,10 +122,6 @@ def manager_here(wished: str | None, wanted: str) -> str:
         )
     if found == "pbs" and wished is None:
         found = _whose_qsub()
-    if found == "moab" and shutil.which("qsub"):
-        found = "torque"  # Moab schedules what is in TORQUE's queue
-    if found not in _DIALECTS:
-        raise LaunchError(f"{wanted}: this version does not speak to {found!r}; use launcher='local'")
     return found
 
 
@@ -181,7 +183,7 @@ def _jobs(cluster: Cluster, directory: Path, name: str, slots: int) -> BatchLaun
         jobs=slots,
         arguments=[*dialect.nodes(cluster.nodes_per_eval, own), *own],
         prefix=dialect.launch(cluster.nodes_per_eval, shlex.split(cluster.launch_args)),
-        most_together=_most_together() if cluster.manager == "slurm" else _MOST_TOGETHER,
+        most_together=_most_together() if cluster.manager == "slurm" else None,
         poll_seconds=cluster.poll_seconds,
     )
 
@@ -189,7 +191,7 @@ def _jobs(cluster: Cluster, directory: Path, name: str, slots: int) -> BatchLaun
 def _most_together() -> int:
     """Return how many tasks Slurm takes in an array."""
     most = slurm_site.setting(ask(slurm_site.ask_settings()), "MaxArraySize")
-    return min(_MOST_TOGETHER, max(1, int(most) - 1)) if most.isdigit() else _MOST_TOGETHER
+    return min(Slurm.most_together, max(1, int(most) - 1)) if most.isdigit() else Slurm.most_together
 
 
 def _allocation(cluster: Cluster, name: str) -> Allocation:

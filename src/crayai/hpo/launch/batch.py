@@ -35,7 +35,7 @@ class BatchLauncher:
         jobs: How many may be in the queue at once, running or waiting.
         arguments: Of the command that submits, as the user has given them.
         prefix: The words before each command, such as those of a parallel launcher.
-        most_together: How many jobs the batch system takes in one submission.
+        most_together: How many jobs the batch system takes in one submission; None: as the dialect says.
         poll_seconds: How often it is asked, at most.
     """
 
@@ -48,7 +48,7 @@ class BatchLauncher:
         jobs: int,
         arguments: Sequence[str] = (),
         prefix: Sequence[str] = (),
-        most_together: int = 1000,
+        most_together: int | None = None,
         poll_seconds: float = 5.0,
     ) -> None:
         self.capacity = jobs
@@ -204,7 +204,7 @@ class BatchLauncher:
     def _hear(self, queue: Queue) -> None:
         """Take in what the batch system says, also of what was submitted although nobody was told so."""
         for submission in list(self._unnamed):
-            if name := queue.submitted.get(str(submission.script)):
+            if name := queue.submitted.get(self._scheduler.sign(submission)):
                 submission.know(name)
                 self._unnamed.remove(submission)
         if self._looked_for_since is not None and self._scheduler.asked_at > self._looked_for_since:

@@ -64,7 +64,7 @@ class Queue:
 
     Attributes:
         jobs: By the names of jobs.
-        submitted: The jobs by the path of their script, for those that give it.
+        submitted: The jobs by the sign of their submission, for those that show it.
     """
 
     jobs: Mapping[str, Seen]
@@ -78,13 +78,18 @@ class Dialect(Protocol):
         retrying: What a command says that cannot do something now, and would try for ever; empty: none does.
         passes_environment: Whether a job finds the environment of who has submitted it; else its script reads
             ``directory/environment``.
+        most_together: How many jobs a submission may have, at most.
     """
 
     retrying: str
     passes_environment: bool
+    most_together: int
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, whose jobs run ``directory/0``, ``directory/1``, … in the shell."""
+
+    def sign(self, name: str, script: Path) -> str:
+        """Return by what `queue` knows a submission of a script under this name."""
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits, with the user's own arguments."""

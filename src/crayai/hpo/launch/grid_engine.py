@@ -39,6 +39,7 @@ class GridEngine:
 
     retrying = ""
     passes_environment = False
+    most_together = 1000
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, which never ends with 99 or 100: with those a job is queued again."""
@@ -52,6 +53,10 @@ class GridEngine:
             'export CRAYAI_JOB="$JOB_ID.$SGE_TASK_ID"\n'
             f'/bin/sh {where}/"$place" || exit 1\n'
         )
+
+    def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough
+        """Return the path of the script."""
+        return str(script)
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits; the jobs write their logs by themselves, at whatever path."""

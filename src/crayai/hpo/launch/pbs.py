@@ -51,6 +51,7 @@ class Pbs:
 
     retrying = ""
     passes_environment = False
+    most_together = 1000
     index = "PBS_ARRAY_INDEX"
 
     def script(self, directory: Path, count: int) -> str:
@@ -64,6 +65,10 @@ class Pbs:
             'export CRAYAI_JOB="$PBS_JOBID"\n'
             f'exec /bin/sh {where}/"$place"\n'
         )
+
+    def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough
+        """Return the path of the script."""
+        return str(script)
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits; PBS allows no array of one."""

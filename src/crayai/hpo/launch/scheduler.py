@@ -23,7 +23,7 @@ class Scheduler:
         dialect: How it is spoken to.
         name: Of all jobs of the study.
         arguments: Of the command that submits, as the user has given them.
-        most_together: How many jobs it takes in one submission.
+        most_together: How many jobs it takes in one submission; None: as the dialect says.
         poll_seconds: Between two questions, at least.
 
     Attributes:
@@ -33,11 +33,11 @@ class Scheduler:
     """
 
     def __init__(
-        self, dialect: Dialect, name: str, arguments: Sequence[str], *, most_together: int, poll_seconds: float
+        self, dialect: Dialect, name: str, arguments: Sequence[str], *, most_together: int | None, poll_seconds: float
     ) -> None:
         self.dialect = dialect
         self.calls = 0
-        self.most_together = self._most_together = most_together
+        self.most_together = self._most_together = most_together or dialect.most_together
         self._name, self._arguments = name, list(arguments)
         self._poll_seconds = poll_seconds
         self._asking: Call | None = None
@@ -68,7 +68,7 @@ class Scheduler:
 
     def may_submit(self, jobs: int) -> bool:
         """Return whether it is time for a submission, with so many jobs in the queue."""
-        gather = min(_MOST_GATHER_SECONDS, _GATHER_SECONDS_PER_JOB * jobs)
+        gather = min(_MOST_GATHER_SECONDS, _GATHER_SECONDS_PER_JOB * jobs) if self._most_together > 1 else 0.0
         return time.monotonic() - self._submitted_at >= max(gather, self._pause_seconds)
 
     def submit(self, submission: Submission) -> bool:
@@ -103,6 +103,10 @@ class Scheduler:
         """Take note that it has fewer of our jobs than before."""
         if self._is_full:
             self._pause_seconds = min(1.0, self._pause_seconds)
+
+    def sign(self, submission: Submission) -> str:
+        """Return by what the queue shows a submission."""
+        return self.dialect.sign(self._name, submission.script)
 
     def words(self, script: Path, count: int, limit_seconds: float | None) -> list[str]:
         """Return the command that submits a script as so many jobs."""

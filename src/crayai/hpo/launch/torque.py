@@ -13,7 +13,7 @@ from crayai.hpo.launch.dialect import Answer, Queue, Seen, Standing
 from crayai.hpo.launch.pbs import Pbs, asking, end_of, has_size, queue_of
 
 _WAITS = set("QHWT")
-_LIMITS = {-10: Limit.MEMORY, -11: Limit.TIME, -12: Limit.TIME}
+LIMITS = {-10: Limit.MEMORY, -11: Limit.TIME, -12: Limit.TIME}
 
 
 class Torque(Pbs):
@@ -67,5 +67,5 @@ def _seen(facts: Mapping[str, Any]) -> Seen:
     code = facts.get("exit_status")
     if code is None:
         return Seen(Standing.OVER, word, "it never ran", location, None, Loss.CANCELLED)
-    limit, loss = end_of(int(code), comment, facts, _LIMITS)
+    limit, loss = end_of(int(code), comment, facts, LIMITS)
     return Seen(Standing.OVER, f"{word} with exit status {code}", comment, location, limit, loss)
