@@ -11,8 +11,9 @@ from slurm_cluster import missing
 from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
 from crayai.hpo.launch.batch import BatchLauncher
+from crayai.hpo.launch.nodes import Shape
 from crayai.hpo.launch.slurm import Slurm
-from crayai.hpo.launch.steps import Shape, StepLauncher
+from crayai.hpo.launch.steps import StepLauncher
 from crayai.hpo.testing.launchers import ends_of, make_task, wait_until
 
 FOREVER = ["sh", "-c", "sleep 1000"]

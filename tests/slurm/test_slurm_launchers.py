@@ -7,8 +7,9 @@ import pytest
 from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.base import Exited, Gone, Loss, NotStarted, Withdrawn
 from crayai.hpo.launch.batch import BatchLauncher
+from crayai.hpo.launch.nodes import Shape
 from crayai.hpo.launch.slurm import Slurm
-from crayai.hpo.launch.steps import Shape, StepLauncher
+from crayai.hpo.launch.steps import StepLauncher
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 
 POLL_SECONDS = 0.5

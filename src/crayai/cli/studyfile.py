@@ -75,7 +75,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "mode": "slurm: steps in an allocation that is held, or jobs, one for each evaluation",
         "nodes": "clusters: for all evaluations together",
         "nodes_per_eval": "clusters: for one evaluation",
-        "evals_per_node": "slurm: how many evaluations share a node",
+        "evals_per_node": "in an allocation: how many evaluations share a node",
         "alloc_args": "arguments of salloc, or of sbatch with mode = jobs; of qsub",
         "alloc_jobid": "slurm: an allocation to use; left out: the one that crayai runs in, else one is made",
         "launch_args": "arguments of srun, or of mpiexec",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crayai.hpo.errors import LaunchError, SettingsError
-from crayai.hpo.launch import slurm_site, slurm_steps
+from crayai.hpo.launch import node_file, slurm_site, slurm_steps
 from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.calls import ask
@@ -19,9 +19,11 @@ from crayai.hpo.launch.dialect import Dialect
 from crayai.hpo.launch.driver_job import DriverJob
 from crayai.hpo.launch.grid_engine import GridEngine
 from crayai.hpo.launch.moab import Moab
+from crayai.hpo.launch.node_file import NodeFile
+from crayai.hpo.launch.nodes import Shape
 from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.slurm import Slurm
-from crayai.hpo.launch.steps import Shape, StepLauncher
+from crayai.hpo.launch.steps import StepLauncher
 from crayai.hpo.launch.torque import Torque
 from crayai.hpo.strategy.base import check_above, check_at_least
 
@@ -35,6 +37,8 @@ _DIALECTS: Mapping[str, Callable[[], Dialect]] = {
     "torque": Torque,
     "sge": GridEngine,
 }
+_OF_A_NODE_FILE = {"pbs", "moab", "torque"}
+"""Those whose jobs find their nodes in a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +101,9 @@ class Cluster:
 
     @property
     def has_steps(self) -> bool:
-        """Whether evaluations are steps in an allocation that is held, which only Slurm has from outside."""
-        return self.mode == "steps" and self.manager == "slurm"
+        """Whether evaluations are steps in an allocation; one that we do not run in ourselves only Slurm has."""
+        is_inside = self.manager in _OF_A_NODE_FILE and node_file.is_inside()
+        return self.mode == "steps" and (self.manager == "slurm" or is_inside)
 
     @property
     def nodes_per_evaluation(self) -> float:
@@ -142,7 +147,7 @@ def driver_job(
     """
     manager = manager_here(cluster.manager if cluster else None, "--as-job")
     directory = directory.absolute()
-    has_steps = cluster is not None and cluster.has_steps and not cluster.alloc_jobid
+    has_steps = cluster is not None and cluster.has_steps and manager == "slurm" and not cluster.alloc_jobid
     words = slurm_steps.nodes_words(cluster.nodes, cluster.alloc_args) if cluster and has_steps else []
     job = DriverJob(
         directory=directory,
@@ -170,6 +175,8 @@ def cluster_launcher(cluster: Cluster, directory: Path, study_id: str, slots: in
         evals_per_node=cluster.evals_per_node,
         arguments=cluster.launch_args,
     )
+    if cluster.manager != "slurm":
+        return StepLauncher(directory, shape, lambda: NodeFile(directory, shape))
     return StepLauncher(directory, shape, lambda: _allocation(cluster, name), cluster.max_allocations)
 
 

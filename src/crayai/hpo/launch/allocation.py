@@ -1,18 +1,25 @@
 """An allocation of Slurm's in which steps run: found, or asked for and waited for; watched; released."""
 
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch import slurm_steps as words
-from crayai.hpo.launch.calls import Call, ask
+from crayai.hpo.launch.base import Exited, Gone, Task
+from crayai.hpo.launch.calls import KEPT, Call, ask
 from crayai.hpo.launch.dialect import Answer, Trouble
-from crayai.hpo.launch.slurm import is_hopeless, refusal, trouble_in
+from crayai.hpo.launch.nodes import Shape
+from crayai.hpo.launch.slurm import is_hopeless, limit_in, refusal, trouble_in
 
 _ASK_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
 _FIRST_LOOK_SECONDS = 1.0
 _CANCEL_TRIES = 3
+_KILL_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
 
 
 @dataclass
@@ -43,6 +50,7 @@ class Allocation:
     _next_ask: float = 0.0
     _end: float = float("inf")
     _told: str = ""
+    runs_everywhere: bool = True
 
     @property
     def is_ready(self) -> bool:
@@ -98,6 +106,51 @@ class Allocation:
         if self.is_own:
             self._cancel()
         self.reason = self.reason or "the allocation was released"
+
+    def requests(self) -> list[list[str]]:
+        """Return the command that asks for it, unless it is there."""
+        return [] if self.job else [words.allocate(self.name, self.nodes, self.arguments)]
+
+    def prefix(self, shape: Shape) -> list[str]:  # noqa: ARG002 - srun runs on all nodes
+        """Return nothing."""
+        return []
+
+    def step(self, task: Task, name: str, shape: Shape, script: Path) -> list[str]:
+        """Return the ``srun`` of a step; of an allocation that is not there yet nobody knows the nodes."""
+        held, cpus = self.held, None
+        if shape.evals_per_node > 1:
+            cpus = max(1, held.cpus // max(1, held.nodes) // shape.evals_per_node) if held else 1
+        known = [node for node in task.avoid if node in self.node_names]
+        avoid = known if held and len(known) + shape.nodes_per_eval <= held.nodes else ()
+        command = ["/bin/sh", str(script)]
+        argv = words.step(self.job or "JOB", name, shape.nodes_per_eval, shape.arguments, cpus, avoid, command)
+        ours = [one for one in os.environ if one.startswith(("SLURM_", "CRAYAI_J")) and one not in KEPT]
+        return ["env", *(f"--unset={one}" for one in ours), *argv] if ours else argv
+
+    def avoid(self, locations: Sequence[str], shape: Shape) -> tuple[str, ...]:  # noqa: ARG002 - srun is told
+        """Return nothing: no slot here has nodes of its own."""
+        return ()
+
+    def end_step(self, owner: str) -> None:
+        """End a step that nobody keeps any more, and wait until it is over."""
+        deadline = time.monotonic() + _KILL_SECONDS
+        job, _, number = owner.partition(".")
+        while number and time.monotonic() < deadline:
+            ask(words.cancel([owner]))
+            rows = words.steps(ask(words.ask_steps(job)))
+            if rows is not None and owner not in rows.values():
+                return
+            time.sleep(_LOOK_SECONDS)
+
+    def lost(self, said: str) -> Exited | Gone:
+        """Return the end of a step of which ``srun`` has said this."""
+        if limit := limit_in(said):
+            return Exited(-9, limit)
+        return Gone(f"its step has left no record of its end: {said}", *words.loss_in(said))
+
+    def is_outage(self, said: str) -> bool:
+        """Return whether nobody has answered ``srun``."""
+        return trouble_in(said) is Trouble.OUTAGE
 
     def _cancel(self) -> None:
         """End it, and any other of its name that a driver which died may have asked for."""

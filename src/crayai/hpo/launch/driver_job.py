@@ -21,6 +21,7 @@ _SCRIPT = """\
 #!/bin/sh
 # The driver of a crayai study, which submits itself again before its limit of time. By hand: sh {path}
 [ ! -r {environment} ] || . {environment}
+unset PBS_NODEFILE  # the nodes of this job are the driver's; evaluations have jobs of their own
 cd {caller} || exit
 began=$(date +%s)
 timeout --foreground -s USR1 -k {kill_seconds} {seconds} {command}

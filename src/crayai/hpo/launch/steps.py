@@ -1,58 +1,30 @@
-"""Each evaluation a step in an allocation that is held: Slurm's ``srun``, one process here for each.
+"""Each evaluation a step in an allocation that is held: by Slurm's ``srun``, or what else there is (see `nodes`).
 
-The keeper of local processes (see `local`) runs the ``srun`` of each step, so what it can do holds here too: steps go
-on when the driver dies, and a later one finds their ends. But ``srun`` is not believed: it ends with 0 when a node
-fails. The program's own proof says what became of it (see `proof`), on each of its nodes.
+The keeper of local processes (see `local`) runs the command of each step, so what it can do holds here too: steps go
+on when the driver dies, and a later one finds their ends. But the command is not believed: ``srun`` ends with 0 when a
+node fails. The program's own proof says what became of it (see `proof`), on each node on which its script runs.
 """
 
-import os
 import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from crayai.hpo.launch import slurm_steps as words
-from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
-from crayai.hpo.launch.calls import KEPT, ask
-from crayai.hpo.launch.dialect import Trouble
 from crayai.hpo.launch.local import LocalLauncher
+from crayai.hpo.launch.nodes import Nodes, Shape
 from crayai.hpo.launch.proof import DRIVER, End, Proofs, name_of, script_of
-from crayai.hpo.launch.slurm import limit_in, trouble_in
 
 _LOOK_SECONDS = 0.1
 _SPARE_SECONDS = 30.0
 """Between the limit of time that the node enforces, and the one of the process here."""
-_KILL_SECONDS = 60.0
 _PAUSE_SECONDS = 5.0
 _LAST_WORDS = 500
 _SIGNALLED = 128
 """Exit codes above it are a shell's account of a signal, as which one rank's end reaches the others."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """How evaluations lie in an allocation.
-
-    Attributes:
-        nodes: Of the allocation.
-        nodes_per_eval: Of each evaluation.
-        evals_per_node: How many share a node; 1: an evaluation has its nodes for itself.
-        arguments: Of the command that launches, as the user has given them.
-    """
-
-    nodes: int
-    nodes_per_eval: int = 1
-    evals_per_node: int = 1
-    arguments: str = ""
-
-    @property
-    def slots(self) -> int:
-        """How many run at once."""
-        return self.nodes // self.nodes_per_eval * self.evals_per_node
 
 
 class StepLauncher:
@@ -65,12 +37,12 @@ class StepLauncher:
         most: How many allocations there may be, one after another.
     """
 
-    def __init__(self, directory: Path, shape: Shape, allocate: Callable[[], Allocation], most: int = 1) -> None:
+    def __init__(self, directory: Path, shape: Shape, allocate: Callable[[], Nodes], most: int = 1) -> None:
         self._root = directory.absolute() / "jobs"
         self._proofs = Proofs(self._root / "proofs")
         self._shape = shape
         self._allocate = allocate
-        self._allocation: Allocation | None = allocate()
+        self._allocation: Nodes | None = allocate()
         self._left = most - 1
         self._local = LocalLauncher(directory, shape.slots, ())
         self._tasks: dict[str, Task] = {}
@@ -96,12 +68,13 @@ class StepLauncher:
     def rehearse(self, tasks: Sequence[Task]) -> str:
         """Return what would be run for the first of `tasks`: the commands, and the script."""
         task, allocation = tasks[0], self._allocation or self._allocate()
-        made = [] if allocation.job else [words.allocate(allocation.name, allocation.nodes, allocation.arguments)]
-        lines = [shlex.join(argv) for argv in (*made, self._words(task, allocation))]
-        return "\n".join(lines) + f"\n\n{self._script(task)}:\n{self._text(task)}"
+        script = self._script(task)
+        step = allocation.step(task, name_of(task), self._shape, script)
+        lines = [shlex.join(argv) for argv in (*allocation.requests(), step)]
+        return "\n".join(lines) + f"\n\n{script}:\n{self._text(task, allocation)}"
 
     def find(self, task: Task) -> bool:
-        """Adopt a step whose ``srun`` an earlier keeper may still keep, or that has left its proof; end any other."""
+        """Adopt a step whose command an earlier keeper may still keep, or that has left its proof; end any other."""
         name = name_of(task)
         self._tasks[task.tag] = task
         if self._local.find(task):
@@ -110,8 +83,8 @@ class StepLauncher:
         if self._proofs.end(name) is not None:
             self._ended[task.tag] = self._judge(task, Exited(0))
             return True
-        if (owner := self._proofs.claim(name)) != DRIVER:
-            self._end_step(owner)
+        if (owner := self._proofs.claim(name)) != DRIVER and self._allocation is not None:
+            self._allocation.end_step(owner)
         del self._tasks[task.tag]
         return False
 
@@ -164,7 +137,7 @@ class StepLauncher:
         for tag in tags:
             self._ended.pop(tag, None)
             if task := self._tasks.pop(tag, None):
-                self._proofs.forget(name_of(task), self._shape.nodes_per_eval)
+                self._proofs.forget(name_of(task), self._records)
                 self._script(task).unlink(missing_ok=True)
 
     def withdraw(self) -> None:
@@ -193,6 +166,12 @@ class StepLauncher:
             self._allocation.release()
             self._allocation = None
         shutil.rmtree(self._root, ignore_errors=True)
+
+    @property
+    def _records(self) -> int:
+        """How many records a step leaves."""
+        is_everywhere = self._allocation is None or self._allocation.runs_everywhere
+        return self._shape.nodes_per_eval if is_everywhere else 1
 
     @property
     def _is_ready(self) -> bool:
@@ -232,59 +211,45 @@ class StepLauncher:
         self._notices.append(f"{old.reason}; " + ("asking for the next one" if self._allocation else "the study stops"))
 
     def _start(self, task: Task) -> None:
-        """Have the keeper run ``srun``."""
+        """Have the keeper run the command of a step."""
         allocation = self._allocation
-        if allocation is None or allocation.held is None:
+        if allocation is None:
             return
         self._running.add(task.tag)
         path = self._script(task)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._proofs.make()
-        path.write_text(self._text(task), encoding="utf-8")
-        argv = self._words(task, allocation)
-        unset = [
-            f"--unset={name}" for name in os.environ if name.startswith(("SLURM_", "CRAYAI_J")) and name not in KEPT
-        ]
+        path.write_text(self._text(task, allocation), encoding="utf-8")
         limit = task.time_limit_seconds
         self._local.submit(
             replace(
                 task,
-                argv=tuple(["env", *unset, *argv] if unset else argv),
+                argv=tuple(allocation.step(task, name_of(task), self._shape, path)),
                 directory=self._root,
                 time_limit_seconds=None if limit is None else limit + _SPARE_SECONDS,
-                avoid=(),
+                avoid=allocation.avoid(task.avoid, self._shape),
             )
         )
 
-    def _text(self, task: Task) -> str:
+    def _text(self, task: Task, allocation: Nodes) -> str:
         """Return the script that a step runs."""
-        return script_of(task, self._proofs.directory, self._script(task), shlex.join(task.argv), writes=False)
-
-    def _words(self, task: Task, allocation: Allocation) -> list[str]:
-        """Return the command that runs a step; of an allocation that is not there yet nobody knows the nodes."""
-        shape, held = self._shape, allocation.held
-        cpus = None
-        if shape.evals_per_node > 1:
-            cpus = max(1, held.cpus // max(1, held.nodes) // shape.evals_per_node) if held else 1
-        known = [node for node in task.avoid if node in allocation.node_names]
-        avoid = known if held and len(known) + shape.nodes_per_eval <= held.nodes else ()
-        script = ["/bin/sh", str(self._script(task))]
-        job = allocation.job or "JOB"
-        return words.step(job, name_of(task), shape.nodes_per_eval, shape.arguments, cpus, avoid, script)
+        command = shlex.join([*allocation.prefix(self._shape), *task.argv])
+        writes = not allocation.runs_everywhere
+        return script_of(task, self._proofs.directory, self._script(task), command, writes=writes)
 
     def _judge(self, task: Task, status: JobStatus) -> JobStatus:
-        """Return what became of a step whose ``srun`` has ended so."""
+        """Return what became of a step whose command has ended so."""
         if isinstance(status, Withdrawn):
             return Withdrawn(status.seconds)  # the location is a slot of this machine, and no node
         if isinstance(status, NotStarted):
             return status
         name = name_of(task)
-        names = [name, *(f"{name}.{node}" for node in range(1, self._shape.nodes_per_eval))]
+        names = [name, *(f"{name}.{node}" for node in range(1, self._records))]
         ends = [end for end in map(self._proofs.end, names) if end is not None]
         if len(ends) == len(names):
             return self._proven(task, ends, status)
-        if isinstance(status, Gone) or status == Exited(-9):
-            self._end_step(self._proofs.owner(name))
+        if self._allocation is not None and (isinstance(status, Gone) or status == Exited(-9)):
+            self._allocation.end_step(self._proofs.owner(name))
         if not self._has_allocation():
             return Withdrawn()
         if isinstance(status, Exited) and status.limit is not None:
@@ -293,16 +258,16 @@ class StepLauncher:
 
     def _unproven(self, task: Task) -> JobStatus:
         """Return the end of a step that has left no proof on some node, though the allocation is there."""
-        said = _tail(task.stderr)
-        if self._proofs.owner(name_of(task)):
-            if limit := limit_in(said):
-                return Exited(-9, limit)
-            return Gone(f"its step has left no record of its end: {said}", *words.loss_in(said))
-        if trouble_in(said) is Trouble.OUTAGE:
-            self._pause_until = time.monotonic() + _PAUSE_SECONDS
-            self._notices.append(f"Slurm does not answer, so the study waits for it: {said}")
+        said, allocation = _tail(task.stderr), self._allocation
+        if allocation is None:
             return Withdrawn()
-        return NotStarted(said or "srun has said nothing")
+        if self._proofs.owner(name_of(task)):
+            return allocation.lost(said)
+        if allocation.is_outage(said):
+            self._pause_until = time.monotonic() + _PAUSE_SECONDS
+            self._notices.append(f"the batch system does not answer, so the study waits for it: {said}")
+            return Withdrawn()
+        return NotStarted(said or "the command of its step has said nothing")
 
     def _proven(self, task: Task, ends: Sequence[End], status: JobStatus) -> JobStatus:
         """Return the end of a step that has left its proof on all nodes."""
@@ -324,17 +289,6 @@ class StepLauncher:
         if self._allocation is not None and not self._allocation.reason:
             self._allocation.ask_how_it_is()
         return self._allocation is not None and not self._allocation.reason
-
-    def _end_step(self, owner: str) -> None:
-        """End a step that nobody keeps any more, and wait until it is over."""
-        deadline = time.monotonic() + _KILL_SECONDS
-        job, _, number = owner.partition(".")
-        while number and time.monotonic() < deadline:
-            ask(words.cancel([owner]))
-            rows = words.steps(ask(words.ask_steps(job)))
-            if rows is not None and owner not in rows.values():
-                return
-            time.sleep(_LOOK_SECONDS)
 
 
 def _tail(path: str) -> str:

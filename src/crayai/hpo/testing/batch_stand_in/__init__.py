@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from .server import Server, end
+from .server import Server
 
 _COMMANDS = {
-    "pbs": ("qsub", "qstat", "qselect", "qdel", "pbsnodes"),
-    "torque": ("qsub", "qstat", "qselect", "qdel", "pbsnodes"),
-    "moab": ("msub", "showq", "checkjob", "canceljob"),
+    "pbs": ("qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbs_tmrsh"),
+    "torque": ("qsub", "qstat", "qselect", "qdel", "pbsnodes", "pbsdsh"),
+    "moab": ("msub", "showq", "checkjob", "canceljob", "pbsdsh"),
 }
 
 
@@ -62,7 +62,7 @@ class StandIn:
         """End everything that it runs."""
         self.kill_runner()
         for job in self.jobs:
-            end(job, signal.SIGKILL)
+            self._server.end(job, signal.SIGKILL)
         shutil.rmtree(self._spool, ignore_errors=True)
 
     @property

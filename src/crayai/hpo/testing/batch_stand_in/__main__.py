@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from . import moab, pbs, runner
+from . import moab, nodes, pbs, runner
 from .server import NAME, Server, fail
 
 _UNREACHABLE = 111
@@ -15,6 +15,8 @@ def main(spool: Path, command: str, words: list[str]) -> int:
     if command == "run":
         runner.run(server)
         return 0
+    if command in ("pbs_tmrsh", "pbsdsh"):
+        return int(getattr(nodes, command)(server, words))
     flavour = moab if server.flavour == "moab" else pbs
     if not (spool / "down").exists():
         return int(getattr(flavour, command)(server, words))

@@ -9,7 +9,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from .server import Server, clock, end
+from .nodes import hosts_of
+from .server import Server, clock
 
 _LOOK_SECONDS = 0.02
 _KILL_SECONDS = 2.0
@@ -57,7 +58,7 @@ class _Runner:
         child = self._children.get(job["id"])
         code = child.poll() if child else (None if os.path.exists(f"/proc/{job['pid']}") else 0)  # noqa: PTH110 - cheap
         if crashed.exists():
-            end(job, signal.SIGKILL)
+            self._server.end(job, signal.SIGKILL)
             crashed.unlink()
             self._children.pop(job["id"], None)
             self._server.save({**job, "state": "Q", "exit_status": -20, "pid": 0})
@@ -71,18 +72,20 @@ class _Runner:
             self._over(job, code)
         elif is_late or deleted.exists():
             told = job.setdefault("told", time.time())
-            end(job, signal.SIGTERM if time.time() - told < _KILL_SECONDS else signal.SIGKILL)
+            self._server.end(job, signal.SIGTERM if time.time() - told < _KILL_SECONDS else signal.SIGKILL)
             self._server.save(job)
 
     def _start(self, job: dict[str, Any]) -> None:
         index = "PBS_ARRAY_INDEX" if self._server.flavour == "pbs" else "PBS_ARRAYID"
-        script = self._server.mark(job["id"], "sh")
+        script, nodes = (self._server.mark(job["id"], what) for what in ("sh", "nodes"))
         script.write_text(job["script"])
+        nodes.write_text("".join(f"{host}\n" for host in hosts_of(job["resources"])))
         child = subprocess.Popen(  # noqa: S603 - this is what a batch system is for
             ["/bin/sh", str(script)],
             env={
                 "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "PBS_JOBID": job["id"],
                 "PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBNAME": job["name"],
+                "PBS_NODEFILE": str(nodes),
                 **({} if job["index"] is None else {index: str(job["index"])}),
             },
             cwd=os.environ.get("HOME", "/"),
@@ -98,7 +101,7 @@ class _Runner:
     def _over(self, job: dict[str, Any], code: int | None) -> None:
         """Note the end of a job, and copy what it has said to where that was wished."""
         self._children.pop(job["id"], None)
-        end(job, signal.SIGKILL)
+        self._server.end(job, signal.SIGKILL)
         with suppress(OSError):
             shutil.copy(self._server.mark(job["id"], "OU"), job["output"])
         if (self._server.spool / "forgets").exists():

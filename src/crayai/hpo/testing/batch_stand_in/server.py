@@ -36,6 +36,14 @@ class Server:
         part.write_text(json.dumps(job))
         part.rename(self.spool / f"{job['id']}.job")
 
+    def end(self, job: Mapping[str, Any], number: int) -> None:
+        """Send a signal to what a job runs, on all of its nodes."""
+        tasks = self.mark(job["id"], "tasks")
+        others = tasks.read_text().split() if tasks.exists() else []
+        for pid in filter(None, (job["pid"], *map(int, others))):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+
     def mark(self, job: str, what: str) -> Path:
         """Return the file that says what somebody wants of a job."""
         return self.spool / f"{job}.{what}"
@@ -99,13 +107,6 @@ def clock(text: str) -> float:
     """Return the seconds of ``01:02:03``; infinite: nothing is said."""
     parts = text.split(":")
     return sum(int(part) * 60**place for place, part in enumerate(reversed(parts))) if parts[0] else float("inf")
-
-
-def end(job: Mapping[str, Any], number: int) -> None:
-    """Send a signal to what a job runs."""
-    with suppress(ProcessLookupError, PermissionError):
-        if job["pid"]:
-            os.killpg(job["pid"], number)
 
 
 def say(text: str) -> None:
