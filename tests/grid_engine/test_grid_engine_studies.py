@@ -1,5 +1,6 @@
 """Whole studies as jobs of a real Grid Engine."""
 
+import json
 import subprocess
 import sys
 
@@ -64,3 +65,21 @@ def test_a_driver_that_is_a_job(cell, tmp_path):
         losses = [one.outcome.loss for one in reader.evaluations()]
     assert len(losses) == 3, log.read_text()
     assert min(map(abs, losses)) > 1, "the number of the driver is not that of its jobs"
+
+
+def test_the_doctor(cell, tmp_path):
+    """The doctor runs its points as jobs, and says what there is; what cannot be is found before that."""
+    words = [sys.executable, "-m", "crayai", "doctor", "--json", "--launcher", "sge", "--nodes", "2", "--strategy"]
+    words += ["random", "--num-iters", "3", "--poll-seconds", "0.3", "--param", "--lr=0.01..1"]
+
+    def checks_of(*more):
+        line = [*words, *more, "--", "sh", "-c", "echo FoM: 1"]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
+        return {check["name"]: (check["verdict"], check["seen"]) for check in json.loads(done.stdout)["checks"]}
+
+    assert checks_of("--alloc-args", "-q nosuch.q")["queue"][0] == "problem"
+    assert not cell.run("qstat")
+    checks = checks_of()
+    assert checks["queue"][0] == "ok"
+    assert checks["queue"][1].startswith("main.q: 8 slots, ")
+    assert checks["program"][0] == "ok"

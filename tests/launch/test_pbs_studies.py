@@ -1,6 +1,8 @@
 """Whole studies as jobs of PBS, TORQUE and Moab, on stand-ins that queue and really run them."""
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -71,3 +73,33 @@ def test_a_driver_that_is_killed(batch, tmp_path):
     (tmp_path / "go").touch()
     assert subprocess.run(words, timeout=60, check=False).returncode == 0
     assert (tmp_path / "runs").read_text() == 6 * "ran\n"
+
+
+def checks_of(batch, directory, *words):
+    """Return what the doctor says of each check."""
+    options = f"--launcher {batch.flavour} --nodes 2 --strategy random --num-iters 4 --poll-seconds 0.1".split()
+    line = [sys.executable, "-m", "crayai", "doctor", "--json", *options, "--param", "--lr=0.01..1", *words]
+    done = subprocess.run(
+        [*line, "--", *shlex.split(PROGRAM)], capture_output=True, text=True, check=False, cwd=directory
+    )
+    return {check["name"]: (check["verdict"], check["seen"]) for check in json.loads(done.stdout)["checks"]}
+
+
+def test_the_doctor(batch, tmp_path):
+    """The doctor runs its points as jobs, and says what there is; what cannot be is found before that."""
+    there = {
+        "pbs": "workq: 2 nodes, 2 of them idle (2 of 8 CPUs, 16384 MB, 2 GPUs)",
+        "torque": "workq: 2 nodes, 2 of them idle (2 of 8 CPUs, 16384 MB)",
+        "moab": "all queues: 2 nodes, 2 of them idle (2 of 8 CPUs)",
+    }
+    assert checks_of(batch, tmp_path, "--nodes-per-eval", "3", "--nodes", "3")["queue"][0] == "problem"
+    if batch.flavour != "moab":
+        assert checks_of(batch, tmp_path, "--alloc-args", "-q nosuch")["queue"][0] == "problem"
+        assert checks_of(batch, tmp_path, "--alloc-args", "-l walltime=30:00:00")["limit of time"][0] == "problem"
+    assert not batch.jobs
+    checks = checks_of(batch, tmp_path)
+    assert checks["queue"] == ("ok", there[batch.flavour])
+    assert checks["program"][0] == "ok"
+    assert ("GPUs" in checks) == (batch.flavour == "pbs")
+    batch.refuse(connections=True)
+    assert checks_of(batch, tmp_path)["cluster"][0] == "problem"

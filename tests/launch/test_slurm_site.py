@@ -18,13 +18,13 @@ old|down|0/0/5/5|8|4000|infinite|n/a|(null)
 
 def test_partitions():
     """Rows, numbers and limits."""
-    main, gpu, small, old = site.partitions(Answer(0, SINFO, ""))
+    main, gpu, small, old = site.partitions([Answer(0, SINFO, "")])
     assert (main.name, main.is_default, main.nodes, main.idle, main.cpus) == ("main", True, 4, 2, 64)
     assert (main.most_seconds, main.default_seconds) == (86400, 7200)
     assert (gpu.is_default, gpu.gpus, gpu.memory_mb, gpu.default_seconds) == (False, 6, 512000, 43200)
     assert small.gpus == 4
     assert (old.is_up, old.most_seconds) == (False, math.inf)
-    assert site.partitions(Answer(1, "", "slurm_load_partitions: Unable to contact")) == []
+    assert site.partitions([Answer(1, "", "slurm_load_partitions: Unable to contact")]) == []
 
 
 @pytest.mark.parametrize(

@@ -6,68 +6,50 @@ Sources: the manual pages of sinfo and slurm.conf.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from crayai.hpo.launch.dialect import Answer
+from crayai.hpo.launch.site import Partition, QueueLimits, number_in
 from crayai.hpo.launch.slurm import given
 from crayai.hpo.launch.slurm_steps import seconds_in
 
+KIND, UNIT = "partition", "nodes"
+PARTITION_OPTION, TIME_OPTION, GPUS_OPTION = "-p NAME", "-t HOURS:00:00", "--gres=gpu:{}"
 _FIELDS = "%P|%a|%F|%c|%m|%l|%L|%G"
 _GPUS = re.compile(r"gpu:(?:[^:,()]+:)?(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """A partition, or those of its nodes that are alike.
-
-    Attributes:
-        name: Of the partition.
-        is_default: Whether jobs go there that name none.
-        is_up: Whether it takes jobs.
-        nodes: How many there are; those that are down, too.
-        idle: How many of them have nothing to do.
-        cpus: Of a node.
-        memory_mb: Of a node.
-        most_seconds: The longest limit of time that a job may have; infinite: any.
-        default_seconds: The limit of a job that asks for none; infinite: none.
-        gpus: Of a node.
-    """
-
-    name: str
-    is_default: bool
-    is_up: bool
-    nodes: int
-    idle: int
-    cpus: int
-    memory_mb: int
-    most_seconds: float
-    default_seconds: float
-    gpus: int
+def questions() -> list[list[str]]:
+    """Return the commands that ask for all partitions, and for the settings of the cluster."""
+    return [["sinfo", "--noheader", "--exact", f"--format={_FIELDS}"], ask_settings()]
 
 
-def ask_partitions() -> list[str]:
-    """Return the command that asks for all partitions."""
-    return ["sinfo", "--noheader", "--exact", f"--format={_FIELDS}"]
-
-
-def partitions(answer: Answer) -> list[Partition]:
+def partitions(answers: Sequence[Answer]) -> list[Partition]:
     """Return the partitions, a row for each kind of node."""
-    rows = [line.strip().split("|") for line in answer.out.splitlines() if line.count("|") == _FIELDS.count("|")]
+    lines = answers[0].out.splitlines()
+    rows = [line.strip().split("|") for line in lines if line.count("|") == _FIELDS.count("|")]
     return [
         Partition(
             name=name.rstrip("*"),
             is_default=name.endswith("*"),
             is_up=is_up == "up",
-            nodes=_number(counts.split("/")[-1]),
-            idle=_number(counts.split("/")[1]) if "/" in counts else 0,
-            cpus=_number(cpus),
-            memory_mb=_number(memory),
+            nodes=number_in(counts.split("/")[-1]),
+            idle=number_in(counts.split("/")[1]) if "/" in counts else 0,
+            cpus=number_in(cpus),
+            memory_mb=number_in(memory),
             most_seconds=_limit(most),
             default_seconds=_limit(most) if default == "n/a" else _limit(default),
             gpus=sum(int(found) for found in _GPUS.findall(gres)),
         )
         for name, is_up, counts, cpus, memory, most, default, gres in rows
     ]
+
+
+def queue_limits(answers: Sequence[Answer], partition: str) -> QueueLimits:  # noqa: ARG001 - it is for all of them
+    """Return what jobs meet in the queue, and whether what has become of them can be looked up."""
+    together, most = (number_in(setting(answers[1], name)) for name in ("MaxArraySize", "MaxJobCount"))
+    keeps = setting(answers[1], "AccountingStorageType") not in ("", "accounting_storage/none", "(null)")
+    accounting = "accounting is there" if keeps else "there is no accounting, so ends are known by the queue alone"
+    return QueueLimits(together, most, "all users", accounting)
 
 
 def partition_wanted(arguments: Sequence[str]) -> str:
@@ -116,8 +98,3 @@ def _value(word: str) -> str:
 def _limit(text: str) -> float:
     seconds = seconds_in("UNLIMITED" if text == "infinite" else text)
     return math.inf if seconds is None else seconds
-
-
-def _number(text: str) -> int:
-    found = re.match(r"\d+", text)
-    return int(found[0]) if found else 0

@@ -77,10 +77,10 @@ def qdel(server: Server, words: Sequence[str]) -> int:
 def qstat(server: Server, words: Sequence[str]) -> int:
     """Describe jobs: those of the given names, and of the arrays of these names; or the queues; or the server."""
     is_pbs = server.flavour == "pbs"
-    if "-Q" in words:
-        return _tell("Queue", "workq", _QUEUE, is_pbs=is_pbs)
-    if "-B" in words:
-        return _tell("Server", NAME, {"default_queue": "workq", "max_array_size": 10000}, is_pbs=is_pbs)
+    if "-Q" in words or "-B" in words:
+        about = ("Queue: workq", _QUEUE) if "-Q" in words else (f"Server: {NAME}", _SERVER)
+        _tell(*about)
+        return 0
     names = [word for word in words if not word.startswith("-") and word != "json"]
     jobs = server.jobs()
     found: dict[str, dict[str, Any]] = {}
@@ -100,36 +100,29 @@ def qstat(server: Server, words: Sequence[str]) -> int:
 
 
 _QUEUE = {
-    "queue_type": "Execution", "total_jobs": 0, "enabled": "True", "started": "True",
-    "resources_max": {"walltime": "24:00:00"}, "resources_default": {"walltime": "01:00:00"},
+    "queue_type": "Execution", "total_jobs": 0, "resources_max.walltime": "24:00:00",
+    "resources_default.walltime": "01:00:00", "enabled": "True", "started": "True",
+}  # fmt: skip
+_SERVER = {"server_state": "Active", "default_queue": "workq", "max_array_size": 10000}
+_NODE = {
+    "pbs": {
+        "state": "free", "pcpus": 8, "resources_available.ncpus": 8, "resources_available.mem": "16gb",
+        "resources_available.ngpus": 2,
+    },
+    "torque": {"state": "free", "np": 8, "ntype": "cluster", "status": "rectime=1795451647,ncpus=8,physmem=16777216kb"},
 }  # fmt: skip
 
 
 def pbsnodes(server: Server, words: Sequence[str]) -> int:  # noqa: ARG001 - all of them are meant
     """Describe the nodes."""
-    if server.flavour == "pbs":
-        there = {"ncpus": 8, "mem": "16gb", "ngpus": 2}
-        _tell_json({"nodes": {name: {"state": "free", "resources_available": there} for name in _NODES}})
-        return 0
-    status = "rectime=1795451647,ncpus=8,physmem=16000000kb"
-    nodes = (
-        f"<Node><name>{name}</name><state>free</state><np>8</np><status>{status}</status></Node>" for name in _NODES
-    )
-    say(f'<?xml version="1.0"?>\n<Data>{"".join(nodes)}</Data>')
+    for name in _NODES:
+        _tell(name, _NODE[server.flavour])
     return 0
 
 
-def _tell(kind: str, name: str, facts: Mapping[str, Any], *, is_pbs: bool) -> int:
+def _tell(title: str, facts: Mapping[str, Any]) -> None:
     """Describe something that is no job."""
-    if is_pbs:
-        _tell_json({kind: {name: facts}})
-        return 0
-    say(f"{kind}: {name}")
-    for key, value in facts.items():
-        for inner, text in value.items() if isinstance(value, dict) else [("", value)]:
-            say(f"    {key}{inner and '.'}{inner} = {text}")
-    say("")
-    return 0
+    say("\n".join([title, *(f"    {key} = {value}" for key, value in facts.items()), ""]))
 
 
 def _tell_json(told: Mapping[str, Any]) -> None:
