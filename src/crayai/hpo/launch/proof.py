@@ -7,7 +7,8 @@ files in a directory that all machines see say what became of it:
                    make a link is one step that only the first one takes, so a task never runs twice, whatever a
                    scheduler that was asked twice may start, and what has been given up never runs at all.
     <name>.end     the end, a fact a line, as the keeper of local processes writes it, and ``asked`` where the script
-                   was told to end: only the scheduler knows why. A task that was started again removes it.
+                   was told to end: only the scheduler knows why. A task that is started again removes that one; any
+                   other is final. It waits for what a node without its daemon may still run of it.
 
     <name>.cancelled   a mark of the driver, which wants no outcome of the task, whatever its end says.
 
@@ -24,9 +25,15 @@ from pathlib import Path
 from crayai.hpo.launch.base import Exited, Limit, Task
 
 DRIVER = "driver"
+BY_HAND = "by hand"
+"""What claims a task that a person runs."""
 NO_DIRECTORY = 121
 """Exit code of a script that does not find its directories: another machine does not see them."""
 
+SIGNALLED = 128
+"""Exit codes above it are a shell's account of a signal."""
+
+_PATIENCE_SECONDS = 600
 _CLOCK_SECONDS = 0.02
 _TERMINATED = 143
 """The exit code of a program that SIGTERM has ended."""
@@ -36,14 +43,22 @@ _SCRIPT = """\
 # Evaluation {number} of a crayai study, written for a compute node. By hand: sh {path}
 {exports}
 me="${{CRAYAI_JOB:-${{SLURM_STEP_ID:+$SLURM_JOB_ID.$SLURM_STEP_ID}}}}"
-me="${{me:-by hand}}"
+me="${{me:-{by_hand}}}"
 node="${{SLURM_NODEID:-0}}"
 [ "${{SLURM_LOCALID:-0}}" = 0 ] && first=yes || first=  # of the ranks on a node, the first keeps the records
 [ "$node" = 0 ] && name={name} || name={name}."$node"
 cd {proofs} && cd {directory} || {{ echo "crayai: $(hostname) does not see the directory" >&2; exit {missing}; }}
+[ ! -e {proofs}/{name}.cancelled ] || exit 0
 if [ "$first" ]; then
   ln -sn "$me" {proofs}/"$name".claim 2>/dev/null
   [ "$(readlink {proofs}/"$name".claim)" = "$me" ] || exit 0  # another one was first
+  if [ "$node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
+    exec 9>>{path}
+    flock -w {patience} 9  # what a node without its daemon still runs, though the job was started again, holds it
+  fi
+  if read -r fact code <{proofs}/"$name".end && [ "$code" -lt {signalled} ] && ! grep -q asked {proofs}/"$name".end
+  then exit 0  # it ended by itself, and the job was started again before anybody heard of it
+  fi 2>/dev/null
   rm -f {proofs}/"$name".end
   if ! command -v {program} >/dev/null; then
     echo "error "{program}": there is no such program on $(hostname)" >{proofs}/"$name".end~
@@ -91,6 +106,9 @@ def script_of(task: Task, proofs: Path, path: Path, command: str, *, writes: boo
         path=quote(str(path)),
         exports="\n".join(f"export {name}={quote(text)}" for name, text in task.environment.items()),
         name=quote(name_of(task)),
+        by_hand=BY_HAND,
+        patience=_PATIENCE_SECONDS,
+        signalled=SIGNALLED,
         program=quote(task.argv[0]),
         proofs=quote(str(proofs)),
         directory=quote(str(task.directory)),

@@ -16,15 +16,13 @@ from pathlib import Path
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.launch.nodes import Nodes, Shape
-from crayai.hpo.launch.proof import DRIVER, End, Proofs, name_of, script_of
+from crayai.hpo.launch.proof import DRIVER, SIGNALLED, End, Proofs, name_of, script_of
 
 _LOOK_SECONDS = 0.1
 _SPARE_SECONDS = 30.0
 """Between the limit of time that the node enforces, and the one of the process here."""
 _PAUSE_SECONDS = 5.0
 _LAST_WORDS = 500
-_SIGNALLED = 128
-"""Exit codes above it are a shell's account of a signal, as which one rank's end reaches the others."""
 
 
 class StepLauncher:
@@ -274,7 +272,7 @@ class StepLauncher:
         first = ends[0]
         if first.error:
             return NotStarted(first.error)
-        own = sorted((end for end in ends if not end.is_terminated), key=lambda end: end.code > _SIGNALLED)
+        own = sorted((end for end in ends if not end.is_terminated), key=lambda end: end.code > SIGNALLED)
         bad = next((end for end in own if end.code), None)
         if bad is None and len(own) < len(ends):
             if not self._has_allocation():

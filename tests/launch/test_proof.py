@@ -1,0 +1,60 @@
+"""What the script of a task does when it is started, once more, or in vain; it needs nothing but a plain shell."""
+
+import subprocess
+
+import pytest
+
+from crayai.hpo.launch.proof import Proofs, name_of, script_of
+from crayai.hpo.testing.launchers import make_task
+
+
+@pytest.fixture
+def task(tmp_path):
+    """Return a task that notes that it runs."""
+    return make_task(tmp_path, 0, ["sh", "-c", "echo ran >> runs; exit 3"])
+
+
+@pytest.fixture
+def proofs(tmp_path):
+    """Return where its records are."""
+    made = Proofs(tmp_path / "proofs")
+    made.make()
+    return made
+
+
+def run(task, proofs, job="7.pbs0"):
+    """Run the script of a task as a job; return its exit code, and how often its program has run by now."""
+    script = proofs.directory / "script"
+    script.write_text(script_of(task, proofs.directory, script, " ".join(task.argv[:2]) + f" '{task.argv[2]}'"))
+    done = subprocess.run(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": job}, check=False)
+    runs = proofs.directory.parent / "runs"
+    return done.returncode, len(runs.read_text().split()) if runs.exists() else 0
+
+
+def test_a_job_that_is_started_again_after_the_end(task, proofs):
+    """An end is final, also where the batch system has not heard of it and starts the job again."""
+    assert run(task, proofs) == (3, 1)
+    assert run(task, proofs) == (0, 1)
+    end = proofs.end(name_of(task))
+    assert end is not None
+    assert end.code == 3
+
+
+def test_a_job_that_is_started_again_after_it_was_told_to_end(task, proofs):
+    """One that was told to end has not ended by itself."""
+    assert run(task, proofs) == (3, 1)
+    with (proofs.directory / f"{name_of(task)}.end").open("a") as file:
+        file.write("asked yes\n")
+    assert run(task, proofs) == (3, 2)
+
+
+def test_a_job_that_is_cancelled(task, proofs):
+    """What the driver has given up does not run, also where nobody could tell the batch system."""
+    proofs.cancel(name_of(task))
+    assert run(task, proofs) == (0, 0)
+
+
+def test_a_second_job(task, proofs):
+    """What a job has claimed no other one runs."""
+    assert run(task, proofs) == (3, 1)
+    assert run(task, proofs, job="8.pbs0") == (0, 1)
