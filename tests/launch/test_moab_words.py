@@ -57,6 +57,7 @@ def test_a_job_that_is_queued_again():
         (20, "CNCLD(271)", "Removed", None, Loss.CANCELLED),
         (20, "271", "Completed", None, Loss.CANCELLED),
         (3605, "CNCLD(271)", "Removed", Limit.TIME, None),
+        (3605, "CNCLD", "Removed", Limit.TIME, None),
         (20, "-11", "Completed", Limit.TIME, None),
         (20, "-10", "Completed", Limit.MEMORY, None),
         (20, "-1", "Completed", None, Loss.NODE_FAILURE),
@@ -77,6 +78,7 @@ def test_one_job_by_itself():
     over = '<Data><job CompletionCode="3" JobID="7" State="Completed"/></Data>'
     assert Moab().past(Answer(0, over, ""))["7"].standing is Standing.OVER
     assert Moab().past(Answer(1, "ERROR:  invalid job specified (8)", "")) == {}
+    assert Moab().past(Answer(1, "", "ERROR:  lost connection to server")) is None
 
 
 def test_no_answer():
@@ -97,7 +99,7 @@ def test_a_name_that_everybody_takes():
     sign = Moab().sign("crayai-1234abcd", Path("/study/jobs/99999/submit"))
     assert sign == "c1234abcd.99999"
     argv = Moab().submit(SCRIPT, "crayai-1234abcd", 1, ["-q", "gpu"])
-    assert argv[:5] == ["msub", "-q", "gpu", "-N", "c1234abcd.17"]
+    assert argv[:7] == ["msub", "-m", "n", "-q", "gpu", "-N", "c1234abcd.17"]
     assert argv[-1] == str(SCRIPT)
     assert Moab().submit_driver(SCRIPT, "n", Path("log"), 60, [])[:5] == ["msub", "-r", "y", "-l", "walltime=01:00:00"]
 

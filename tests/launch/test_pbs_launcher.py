@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.errors import LaunchError
+from crayai.hpo.launch import batch as engine
+from crayai.hpo.launch import verdicts
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
 from crayai.hpo.launch.batch import BatchLauncher
-from crayai.hpo.launch.calls import Call
+from crayai.hpo.launch.calls import Call, ask
 from crayai.hpo.launch.moab import Moab
 from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.torque import Torque
@@ -84,6 +86,22 @@ def test_the_environment_of_the_driver(launcher, tmp_path, monkeypatch):
     assert Path(task.stdout).read_text() == odd
 
 
+@pytest.fixture
+def _hasty(monkeypatch):
+    """Let what nothing is heard of be lost as soon as possible."""
+    monkeypatch.setattr(verdicts, "_SETTLE_SECONDS", 0.3)
+
+
+def heard(launcher, often):
+    """Wait until the batch system has been asked so often once more."""
+    seen, calls = [], launcher._scheduler.asked_at
+    while len(seen) < often:
+        launcher.wait(0.05)
+        if launcher._scheduler.asked_at != calls:
+            calls = launcher._scheduler.asked_at
+            seen.append(calls)
+
+
 @pytest.mark.fault("somebody deletes a job of PBS, TORQUE or Moab", "the evaluation has failed: cancelled")
 def test_a_job_that_somebody_deletes(batch, launcher, tmp_path):
     """A job that somebody else has ended is told so."""
@@ -104,6 +122,129 @@ def test_a_node_that_crashes(batch, launcher, tmp_path):
     batch.fail_node()
     assert ends_of(launcher, [task]) == [Exited(3)]
     assert (tmp_path / "times").read_text() == "again\nagain\n"
+
+
+@pytest.mark.fault("the daemon of a node of PBS dies alone", "what runs on goes on, and counts; nothing runs twice")
+def test_a_node_whose_daemon_dies(batch, launcher, tmp_path):
+    """The job that is queued again waits for the program of the first one, and leaves it at that."""
+    waits = "echo once >> times; while [ ! -e go ]; do sleep 0.05; done; exit 3"
+    task = make_task(tmp_path, 0, ["sh", "-c", waits])
+    started(launcher, task)
+    wait_until(launcher, (tmp_path / "times").exists, "it runs")
+    batch.fail_node(daemon_alone=True)
+    wait_until(launcher, lambda: batch.jobs[0]["runs"] == 2, "the job is started again")
+    (tmp_path / "go").touch()
+    assert ends_of(launcher, [task]) == [Exited(3)]
+    assert (tmp_path / "times").read_text() == "once\n"
+
+
+@pytest.mark.parametrize("batch", ["pbs"], indirect=True)
+@pytest.mark.parametrize("has_history", [True, False])
+@pytest.mark.usefixtures("_hasty")
+def test_several_submissions_at_once(batch, launcher, tmp_path, has_history):
+    """All are heard of in one answer, also from a server that keeps no ended jobs, as PBS's does unless told to."""
+    if not has_history:
+        batch.keep_no_history()
+    tasks = [make_task(tmp_path, n, ["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"]) for n in (0, 1, 2)]
+    started(launcher, tasks[0])
+    for task in tasks[1:]:
+        launcher.submit(task)
+    wait_until(launcher, lambda: len(batch.jobs) == 3, "all are there")
+    heard(launcher, 10)
+    assert launcher.poll([task.tag for task in tasks]) == {}
+    assert [job.seen.word for job in launcher._spool.jobs.values()] == ["R"] * 3
+    (tmp_path / "go").touch()
+    assert ends_of(launcher, tasks) == [Exited(0)] * 3
+
+
+@pytest.mark.parametrize("batch", ["torque"], indirect=True)
+@pytest.mark.usefixtures("_hasty")
+def test_an_answer_that_breaks_off(batch, launcher, tmp_path):
+    """What TORQUE's qstat could not ask for any more is not lost."""
+    tasks = [make_task(tmp_path, number, ["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done"]) for number in (0, 1)]
+    started(launcher, tasks[0])
+    launcher.submit(tasks[1])
+    wait_until(launcher, lambda: len(batch.jobs) == 2, "both are there")
+    batch.break_off(after_first=True)
+    heard(launcher, 10)
+    assert launcher.poll([task.tag for task in tasks]) == {}
+    batch.break_off(after_first=False)
+    (tmp_path / "go").touch()
+    assert ends_of(launcher, tasks) == [Exited(0)] * 2
+
+
+@pytest.mark.parametrize("batch", ["pbs", "torque"], indirect=True)
+@pytest.mark.usefixtures("_hasty")
+def test_a_waiting_job_of_an_array_that_somebody_deletes(batch, tmp_path):
+    """A job that never ran was cancelled, whatever exit status the array shows for it."""
+    launcher = jobs(batch, tmp_path, slots=8)
+    tasks = [make_task(tmp_path, number, RUNS_ON) for number in range(6)]
+    for task in tasks:
+        launcher.submit(task)
+    wait_until(launcher, lambda: sum(job["state"] == "R" for job in batch.jobs) == 4, "four run")
+    waiting = next(job for job in batch.jobs if job["state"] == "Q")
+    batch.delete(waiting["id"])
+    (end,) = ends_of(launcher, [tasks[waiting["index"]]])
+    assert isinstance(end, Gone), end
+    assert end.loss is Loss.CANCELLED
+    launcher.close()
+
+
+def test_an_array_whose_answer_is_lost(batch, launcher, tmp_path):
+    """An array is found as well as a single job, though TORQUE does not find it by its name."""
+    batch.lose_answer()
+    program = 'echo "$0" >> times; while [ ! -e go ]; do sleep 0.05; done'
+    tasks = [make_task(tmp_path, number, ["sh", "-c", program, str(number)]) for number in range(3)]
+    for task in tasks:
+        launcher.submit(task)
+    wait_until(launcher, lambda: all(one.id for one in launcher._spool.submissions), "it is found")
+    (tmp_path / "go").touch()
+    assert ends_of(launcher, tasks) == [Exited(0)] * 3
+    assert len(batch.jobs) == 3
+    assert sorted((tmp_path / "times").read_text().split()) == ["0", "1", "2"]
+
+
+def test_an_array_that_waits_whose_answer_is_lost(batch, launcher, tmp_path):
+    """An array of which nothing has begun is found, too."""
+    before = [make_task(tmp_path, number, RUNS_ON) for number in range(4)]
+    for task in before:
+        launcher.submit(task)
+    wait_until(launcher, lambda: all(job["state"] == "R" for job in batch.jobs) and batch.jobs, "all slots are taken")
+    batch.lose_answer()
+    for number in range(4, 7):
+        launcher.submit(make_task(tmp_path, number, ["true"]))
+    wait_until(launcher, lambda: len(batch.jobs) > 4, "it is submitted")
+    wait_until(launcher, lambda: all(one.id for one in launcher._spool.submissions), "it is found")
+    assert len(batch.jobs) == 7 or batch.flavour == "moab"
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_a_job_that_another_one_was_faster_than(batch, launcher, tmp_path):
+    """Where a script was submitted twice, and only the job is known that had nothing to do, the other one counts."""
+    task = make_task(tmp_path, 0, ["sh", "-c", "while [ ! -e go ]; do sleep 0.05; done; exit 3"])
+    first = started(launcher, task)
+    (submission,) = launcher._spool.submissions
+    answer = ask(launcher._scheduler.words(submission.script, 1, None))
+    submission.know(launcher._scheduler.dialect.submission(answer))
+    wait_until(launcher, lambda: batch.jobs[1]["state"] == "F", "the second one has nothing to do")
+    heard(launcher, 10)
+    assert launcher.poll([task.tag]) == {}
+    assert launcher._spool.jobs[task.tag].twin == first
+    (tmp_path / "go").touch()
+    assert ends_of(launcher, [task]) == [Exited(3)]
+
+
+def test_a_cancel_that_nobody_obeys(batch, launcher, tmp_path, monkeypatch):
+    """What a node does not end, though the batch system said that it would, is cancelled again."""
+    monkeypatch.setattr(engine, "_CANCEL_SECONDS", 0.3)
+    task = make_task(tmp_path, 0, RUNS_ON)
+    started(launcher, task)
+    batch.refuse(connections=True)
+    launcher.cancel([task.tag])
+    launcher._scheduler._to_cancel.clear()  # it was told, and has not done it
+    batch.refuse(connections=False)
+    (end,) = ends_of(launcher, [task])
+    assert isinstance(end, Withdrawn), end
 
 
 def test_a_limit_of_time_of_the_job(batch, tmp_path):

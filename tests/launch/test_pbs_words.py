@@ -83,26 +83,77 @@ def test_why_a_job_waits_for_ever():
     """Why a job waits for ever."""
     seen = one('"job_state":"Q","comment":"Can Never Run: Insufficient amount of resource: ncpus (R: 64 A: 8 T: 8)"')
     assert Pbs().is_hopeless(seen.reason)
+    assert Pbs().is_hopeless("job held, too many failed attempts to run")
     assert not Pbs().is_hopeless("Not Running: Not enough free nodes available")
 
 
+HEAD_ALONE = '{\n\t"timestamp":\t1,\n\t"pbs_version":\t"23.06.06",\n\t"pbs_server":\t"pbs0"\n}'
+NOBODY = "qstat: cannot connect to server pbs0 (errno=15010)"
+
+
 def test_an_answer_of_which_some_jobs_are_unknown():
-    """An answer of which some jobs are unknown."""
-    queue = Pbs().queue(Answer(153, ARRAY, "qstat: Unknown Job Id 999.pbs0"))
+    """What is unknown is not there; whatever else qstat complains of, it may have left out what is."""
+    unknown = "qstat: Unknown Job Id 999.pbs0"
+    queue = Pbs().queue(Answer(153, ARRAY, unknown))
     assert queue is not None
     assert len(queue.jobs) == 5
-    empty = Pbs().queue(Answer(35, '{"timestamp":1,"pbs_version":"23.06.06","pbs_server":"pbs0"}', "has finished"))
-    assert empty is not None
-    assert not empty.jobs
+    no_history = "qstat: PBS is not configured to maintain job history 4[].pbs0"
+    for code, said in (
+        (153, unknown),
+        (153, f"{no_history}\n{unknown}"),
+        (35, "qstat: 4[].pbs0 Job has finished, use"),
+    ):
+        empty = Pbs().queue(Answer(code, HEAD_ALONE, said))
+        assert empty is not None
+        assert not empty.jobs
+    assert Pbs().queue(Answer(153, ARRAY, f"{NOBODY}\n{unknown}")) is None
 
 
 def test_no_answer():
-    """No answer."""
-    assert Pbs().queue(Answer(None, "", "no answer")) is None
-    assert Pbs().queue(Answer(111, "", "qselect: cannot connect to server pbs0 (errno=111)")) is None
-    assert (
-        Torque().queue(Answer(111, "", "qstat: cannot connect to server trq0 (errno=111) Connection refused")) is None
+    """What is no answer about all jobs is none."""
+    for code, said, complaint in (
+        (None, "", "no answer"),
+        (111, "", "qselect: cannot connect to server pbs0 (errno=111)"),
+        (255, HEAD_ALONE, f"System call failure.\n{NOBODY}"),
+        (0, HEAD_ALONE, ""),
+        (0, ARRAY[:1000], ""),
+    ):
+        assert Pbs().queue(Answer(code, said, complaint)) is None
+    gone, nobody = (
+        "qstat: Unknown Job Id Error 9.trq0",
+        "qstat: cannot connect to server trq0 (errno=111) Connection refused",
     )
+    for code, complaint in ((111, nobody), (153, f"{gone}\n{nobody}"), (2, "usage: \n qstat [-f [-1]]")):
+        assert Torque().queue(Answer(code, XML.replace("{more}", ""), complaint)) is None
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "qstat: Unknown Job Id Error 9.trq0",
+        "qstat: Unknown Array ID MSG=unable to find array 4[].trq0",
+        "qstat: Job not found 7.trq0",
+    ],
+)
+def test_what_torque_does_not_know_is_not_there(complaint):
+    """What TORQUE does not know is not there; the texts are of its source."""
+    queue = Torque().queue(Answer(234, XML.replace("{more}", ""), complaint))
+    assert queue is not None
+    assert list(queue.jobs) == ["0.trq0"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "loss"),
+    [
+        ('"job_state":"X","comment":"Subjob finished","Exit_status":1', None),
+        ('"job_state":"F","comment":"Subjob terminated","Exit_status":2', Loss.CANCELLED),
+    ],
+)
+def test_a_job_of_which_only_its_array_is_known(facts, loss):
+    """The exit status beside it is that of the array: some other job's."""
+    seen = one(facts)
+    assert (seen.standing, seen.loss, seen.location) == (Standing.OVER, loss, "")
+    assert "exit status" not in seen.word
 
 
 @pytest.mark.parametrize(
@@ -113,6 +164,15 @@ def test_no_answer():
         ("qsub: would exceed queue workq's per-user limit of jobs in 'Q' state", Trouble.FULL),
         ("qsub: Array job exceeds server or queue size limit", Trouble.FULL),
         ("qsub: Maximum number of jobs already in queue", Trouble.FULL),
+        ("qsub: submit error (Bad Job Array Request MSG=Requested array size too large, limit is 100)", Trouble.FULL),
+        ("qsub: cannot submit non-rerunable Array Job\nusage: qsub", Trouble.FULL),
+        ("qsub: Queue is not enabled", Trouble.FULL),
+        ("Failed to recv data from background qsub", Trouble.OUTAGE),
+        ("qsub: Error (15031) submitting job", Trouble.OUTAGE),
+        ("System call failure.\nCouldn't connect to cluster: pbs0", Trouble.OUTAGE),
+        ("qsub: submit error (Time out)", Trouble.OUTAGE),
+        ("qsub: submit error (Batch protocol error)", Trouble.OUTAGE),
+        ("qsub: submit error (Request not allowed: Server shutting down)", Trouble.OUTAGE),
         ("qsub: Unknown queue", Trouble.REFUSED),
         ("qsub: Unknown resource Resource_List.nosuch", Trouble.REFUSED),
         ("qsub: Job exceeds queue and/or server resource limits", Trouble.REFUSED),
@@ -121,15 +181,23 @@ def test_no_answer():
 def test_why_a_command_was_of_no_use(said, trouble):
     """Why a command was of no use."""
     assert Pbs().trouble(Answer(1, "", said)) is trouble
+    assert Pbs().trouble(Answer(0, "", "")) is Trouble.OUTAGE  # it may have done what it was asked for
 
 
 def test_the_names_of_what_was_submitted():
     """The names of what was submitted."""
-    for said, name in (("0.pbs0\n", "0.pbs0"), ("Welcome\n4[].pbs0\n", "4[].pbs0"), ("", "")):
+    for said, name in (
+        ("0.pbs0\n", "0.pbs0"),
+        ("Welcome\n4[].pbs0\n", "4[].pbs0"),
+        ("Connection to server timed out. Trying again5.trq0\n", "5.trq0"),
+        ("", ""),
+    ):
         assert Pbs().submission(Answer(0, said, "")) == name
     assert Pbs().submission(Answer(166, "0.pbs0", "")) == ""
     assert Pbs().job("4[].pbs0", 3) == "4[3].pbs0"
     assert Pbs().job("0.pbs0", 0) == "0.pbs0"
+    assert Pbs().submission_of("4[3].pbs0") == "4[].pbs0"
+    assert Pbs().submission_of("0.pbs0") == "0.pbs0"
 
 
 def test_one_job_is_no_array():
@@ -138,6 +206,7 @@ def test_one_job_is_no_array():
     for dialect, option in ((Pbs(), "-J"), (Torque(), "-t")):
         assert option not in dialect.submit(script, "name", 1, [])
         argv = dialect.submit(script, "name", 3, [])
+        assert argv[argv.index("-m") + 1] == "n"  # else each job that is ended sends mail
         assert argv[argv.index(option) + 1] == "0-2"
         assert argv[-1] == str(script)
 
@@ -176,6 +245,8 @@ def test_torque_says_it_in_xml():
         (271, "", None, Loss.CANCELLED),
         (271, used, Limit.TIME, None),
         (-11, "", Limit.TIME, None),
+        (-10, "", Limit.MEMORY, None),
+        (-10, used, Limit.TIME, None),
         (3, "", None, None),
     ):
         said = XML.replace("{more}", gone + over.replace("{code}", str(code)).replace("{used}", times))

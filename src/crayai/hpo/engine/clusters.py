@@ -131,9 +131,17 @@ def manager_here(wished: str | None, wanted: str) -> str:
 
 
 def _whose_qsub() -> str:
-    """Return which of those that submit by ``qsub`` is here; Grid Engine's begins its help with ``SGE 8.1.9``."""
-    if "pbs_version" in ask(["qsub", "--version"]).out:
+    """Return which of those that submit by ``qsub`` is here, by what it says of its version.
+
+    TORQUE's must not be asked for ``-help``: for it that is ``-h -e lp``, which submits a job. Grid Engine's, which
+    knows of no version, may be: its help begins with ``SGE 8.1.9``.
+    """
+    answer = ask(["qsub", "--version"])
+    said = answer.out + answer.err
+    if "pbs_version" in said:
         return "pbs"
+    if re.search(r"^version:", said, re.IGNORECASE | re.MULTILINE):
+        return "torque"
     return "sge" if re.match(r"\S*GE\b", ask(["qsub", "-help"]).out) else "torque"
 
 

@@ -12,17 +12,16 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Alive, Gone, JobStatus, Task, Withdrawn
 from crayai.hpo.launch.dialect import Dialect, Queue, Seen, Standing
-from crayai.hpo.launch.proof import DRIVER, End
+from crayai.hpo.launch.proof import BY_HAND, DRIVER
 from crayai.hpo.launch.scheduler import Scheduler
-from crayai.hpo.launch.spool import Job, Spool
+from crayai.hpo.launch.spool import Job, Spool, Submission
+from crayai.hpo.launch.verdicts import Verdicts
 
 _LOOK_SECONDS = 0.1
-_SETTLE_SECONDS = 10.0
-"""How long a proof may take to be seen here, and an accounting to hear of an end."""
-_SIGNALLED = 128
-"""Exit codes above it are a shell's account of a signal."""
+_CANCEL_SECONDS = 60.0
+"""After that a job that still runs is cancelled again: a node's daemon may not have answered."""
 
 
 class BatchLauncher:
@@ -55,6 +54,7 @@ class BatchLauncher:
         self._root = directory.absolute() / "jobs"
         self._prefix = list(prefix)
         self._spool = Spool(self._root)
+        self._verdicts = Verdicts(self._spool.proofs, dialect)
         self._scheduler = Scheduler(dialect, name, arguments, most_together=most_together, poll_seconds=poll_seconds)
         self._unsent: deque[Task] = deque()
         self._unnamed = deque(one for one in self._spool.submissions if not one.id)
@@ -90,8 +90,10 @@ class BatchLauncher:
                 told[tag] = Withdrawn()
             elif job is not None:
                 end = self._spool.proofs.end(job.name) if job.name in ended else None
-                if not isinstance(status := self._status(job, end), Alive):
+                if not isinstance(status := self._verdicts.of(job, end), Alive):
                     told[tag] = status
+                if isinstance(status, Gone) and job.seen is None and job.cancelled_at < 0:
+                    self._drop([job])  # if it is there all the same, it must not go on
         return told
 
     def waiting(self) -> Collection[str]:
@@ -145,7 +147,7 @@ class BatchLauncher:
         for job in running:
             self._spool.proofs.cancel(job.name)
             job.is_cancelled = True
-        self._scheduler.cancel([self._name(job) for job in running if job.submission.id])
+        self._drop(running)
         self._scheduler.ask_soon()
 
     def is_idle(self) -> bool:
@@ -169,7 +171,13 @@ class BatchLauncher:
         self._spool.clear()
 
     def _name(self, job: Job) -> str:
-        return self._scheduler.dialect.job(job.submission.id, job.place)
+        return job.twin or self._scheduler.dialect.job(job.submission.id, job.place)
+
+    def _drop(self, jobs: Collection[Job]) -> None:
+        """Have the batch system end jobs."""
+        for job in jobs:
+            job.cancelled_at = time.monotonic()
+        self._scheduler.cancel([self._name(job) for job in jobs if job.submission.id])
 
     def _take_back(self, tags: Collection[str]) -> None:
         """Claim what nobody has claimed, and have the batch system drop it."""
@@ -179,7 +187,7 @@ class BatchLauncher:
         jobs = [job for tag, job in self._spool.jobs.items() if tag in wanted and tag not in self._withdrawn]
         taken = [job for job in jobs if self._spool.proofs.claim(job.name) == DRIVER]
         self._withdrawn.update(job.tag for job in taken)
-        self._scheduler.cancel([self._name(job) for job in taken if job.submission.id])
+        self._drop(taken)
 
     def _send(self) -> None:
         """Submit what waits, all of it together, but not too often."""
@@ -204,23 +212,47 @@ class BatchLauncher:
     def _hear(self, queue: Queue) -> None:
         """Take in what the batch system says, also of what was submitted although nobody was told so."""
         for submission in list(self._unnamed):
-            if name := queue.submitted.get(self._scheduler.sign(submission)):
+            if name := queue.submitted.get(self._scheduler.sign(submission)) or self._claimant(submission):
                 submission.know(name)
                 self._unnamed.remove(submission)
         if self._looked_for_since is not None and self._scheduler.asked_at > self._looked_for_since:
             self._looked_for_since = None  # what was submitted without an answer would have been seen
         self._has_heard = True
-        missing: list[Job] = []
-        for job in self._spool.jobs.values():
-            if not job.submission.id or job.submission.known_at >= self._scheduler.asked_at:
-                continue
-            seen = queue.jobs.get(self._name(job))
-            if seen is None:
-                missing.append(job)
-            else:
-                self._learn(job, seen)
+        missing = [
+            job
+            for job in self._spool.jobs.values()
+            if job.submission.id and job.submission.known_at < self._scheduler.asked_at and not self._find(job, queue)
+        ]
         self._look_back(missing)
+        late = time.monotonic() - _CANCEL_SECONDS
+        self._drop([job for job in self._spool.jobs.values() if job.is_cancelled and job.cancelled_at < late])
         self._tell_reasons()
+
+    def _claimant(self, submission: Submission) -> str:
+        """Return the batch system's name for a submission, by what has claimed one of its jobs; empty: nothing has."""
+        owners = map(self._owner, submission.jobs)
+        return next((self._scheduler.dialect.submission_of(owner) for owner in owners if owner), "")
+
+    def _owner(self, job: Job) -> str:
+        """Return the job that has claimed what a job is to run, by its own name; empty: none has."""
+        owner = self._spool.proofs.owner(job.name)
+        return "" if owner in (DRIVER, BY_HAND) else owner
+
+    def _find(self, job: Job, queue: Queue) -> bool:
+        """Learn what the queue says of a job; return whether it does.
+
+        A job that is over may have had nothing to do, for another one was first: its script was submitted twice, and
+        only one of the two answers was heard. The other one is asked for from now on.
+        """
+        seen = queue.jobs.get(self._name(job))
+        is_over = seen is None or seen.standing is Standing.OVER
+        if is_over and (owner := self._owner(job)) not in ("", self._name(job)):
+            job.twin = owner
+            if (seen := queue.jobs.get(owner)) is None:
+                return True
+        if seen is not None:
+            self._learn(job, seen)
+        return seen is not None
 
     def _tell_reasons(self) -> None:
         """Tell once for which reasons jobs wait.
@@ -239,12 +271,11 @@ class BatchLauncher:
                 self._scheduler.notice(f"jobs that wait in the queue: {len(waiting)}, because of {reason}")
 
     def _look_back(self, missing: Sequence[Job]) -> None:
-        """Ask the accounting for what the queue does not list any more."""
-        if not missing:
-            return
-        past = self._scheduler.past(sorted({job.submission.id for job in missing}))
-        for job in missing:
-            self._learn(job, past.get(self._name(job)))
+        """Ask once more for what the queue does not list."""
+        past = self._scheduler.past([self._name(job) for job in missing]) if missing else None
+        if past is not None:
+            for job in missing:
+                self._learn(job, past.get(self._name(job)))
 
     @staticmethod
     def _learn(job: Job, seen: Seen | None) -> None:
@@ -256,66 +287,3 @@ class BatchLauncher:
         job.times_over += 1
         if job.over_since is None:
             job.over_since = time.monotonic()
-
-    def _status(self, job: Job, end: End | None) -> JobStatus:
-        """Return what became of a job."""
-        if end is not None and not end.was_asked and end.code < _SIGNALLED:
-            return self._proven(job, end)
-        if job.over_since is None:
-            return Alive()
-        is_settled = time.monotonic() - job.over_since >= _SETTLE_SECONDS
-        if end is not None and job.seen is not None:
-            is_explained = job.seen.loss is not None or job.seen.limit is not None or not end.was_asked
-            return (
-                self._witnessed(job, end, job.seen) if is_settled or (is_explained and job.times_over > 1) else Alive()
-            )
-        may_be_late = job.seen is None or self._spool.proofs.claim(job.name) != DRIVER
-        if may_be_late and not is_settled:
-            return Alive()
-        return self._unproven(job, job.seen) if end is None else self._proven(job, end)
-
-    def _proven(self, job: Job, end: End) -> JobStatus:
-        if job.is_cancelled:
-            return Withdrawn(end.seconds, end.location)
-        return NotStarted(end.error) if end.error else end.exited(job.limit_seconds)
-
-    @staticmethod
-    def _witnessed(job: Job, end: End, seen: Seen) -> JobStatus:
-        """Return the end of a job that something outside has told to end, or killed; the batch system knows why.
-
-        It was heard twice that the job is over, for one that is requeued may seem to be for a moment; a job that was
-        told to end though the batch system knows of nothing, is waited for longer.
-        """
-        exited = end.exited(job.limit_seconds)
-        if job.is_cancelled:
-            return Withdrawn(end.seconds, end.location)
-        if exited.limit is not None:
-            return exited
-        if seen.loss is not None:
-            return Gone(_words(seen), end.location, seen.loss)
-        if end.was_asked and seen.limit is None:
-            return Gone("it was told to end, and the batch system does not say by whom", end.location)
-        return Exited(exited.code, seen.limit, end.seconds, end.location)
-
-    def _unproven(self, job: Job, seen: Seen | None) -> JobStatus:
-        """Return the end of a job that is over, and has left nothing."""
-        if job.is_cancelled:
-            return Withdrawn()
-        if seen is None:
-            return Gone("the queue does not list its job any more, and it has left no record of its end")
-        if limit := seen.limit or self._scheduler.dialect.limit_in(job.words()):
-            return Exited(-9, limit, None, seen.location)
-        if seen.loss is not None:
-            return Gone(_words(seen), seen.location, seen.loss)
-        if self._spool.proofs.owner(job.name) != DRIVER:
-            return Gone(f"its job ended ({seen.word}), and has left no record of its end", seen.location)
-        return NotStarted(
-            f"its job on {seen.location or 'an unknown node'} ended ({seen.word}), and has left nothing in "
-            f"{self._root}: do the compute nodes see this directory? The job said: {job.words() or 'nothing'}"
-        )
-
-
-def _words(seen: Seen) -> str:
-    """Return what the batch system has said of a job that was lost."""
-    reason = f" ({seen.reason})" if seen.reason else ""
-    return f"the batch system says {seen.word}{reason}"

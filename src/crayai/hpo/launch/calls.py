@@ -13,6 +13,7 @@ from crayai.hpo.launch.dialect import Answer
 TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 0.002
 _SAID_BYTES = 10_000
+_CHANGING = ("SLURM_", "PBS_QSTAT_")
 KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN"}
 
 
@@ -82,6 +83,6 @@ def ask(argv: Sequence[str], retrying: str = "") -> Answer:
 
 
 def environment() -> dict[str, str]:
-    """Return our environment without what a job of Slurm's, in which we may run, tells its own commands."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_") or name in KEPT}
+    """Return our environment without what makes commands leave jobs out, or is about a job that we may run in."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(_CHANGING) or name in KEPT}
     return {**kept, "SLURM_BITSTR_LEN": "0"}  # lists of array tasks as long as they are

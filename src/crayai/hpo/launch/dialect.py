@@ -112,17 +112,20 @@ class Dialect(Protocol):
     def job(self, submission: str, place: int) -> str:
         """Return the name of a job, as `queue` and the job itself name it."""
 
-    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:
-        """Return the command that asks for all jobs of a study: of this name, in `submissions` that are known."""
+    def submission_of(self, job: str) -> str:
+        """Return the name of the submission that a job belongs to."""
+
+    def ask(self, name: str, known: Sequence[str]) -> list[str]:
+        """Return the command that asks for all jobs of a study: of this name, and the `known` submissions and jobs."""
 
     def queue(self, answer: Answer) -> Queue | None:
+        """Return what it answered; None: not about all of them, so a job that is left out may still be there."""
+
+    def ask_past(self, jobs: Sequence[str]) -> list[str]:
+        """Return the command that asks for jobs that the queue has left out; empty: there is none."""
+
+    def past(self, answer: Answer) -> Mapping[str, Seen] | None:
         """Return what it answered; None: nothing that can be relied on."""
-
-    def ask_past(self, submissions: Sequence[str]) -> list[str]:
-        """Return the command that asks for jobs that the queue has forgotten; empty: there is none."""
-
-    def past(self, answer: Answer) -> Mapping[str, Seen]:
-        """Return what it answered."""
 
     def cancel(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that ends jobs."""

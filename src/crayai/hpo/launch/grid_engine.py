@@ -8,9 +8,9 @@ import re
 import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
+from crayai.hpo.launch import qsub
 from crayai.hpo.launch.base import Limit, Loss
 from crayai.hpo.launch.dialect import Answer, Queue, Seen, Standing, Trouble
 
@@ -26,12 +26,8 @@ _OUTAGE = re.compile(
     re.IGNORECASE,
 )
 _FULL = re.compile(r"only \d+ (jobs|tasks) are allowed|more than \d+ (array )?tasks", re.IGNORECASE)
-_BLAMED: Sequence[tuple[str, str]] = (
-    ("queue", "-q"),
-    ("parallel environment", "-pe"),
-    ("project", "-P"),
-    ("resource|attribute|hostname", "-l"),
-)
+_BLAMED = {"queue": ["-q"], "parallel environment": ["-pe"], "project": ["-P"], "resource|attribute|hostname": ["-l"]}
+"""What a refusal speaks of, and the options that say it."""
 
 
 class GridEngine:
@@ -77,9 +73,7 @@ class GridEngine:
 
     def launch(self, nodes: int, arguments: Sequence[str]) -> list[str]:
         """Return the words before a command that runs on all nodes of a job."""
-        if arguments:
-            return ["mpiexec", *arguments]
-        return ["mpiexec", "-n", str(nodes)] if nodes > 1 else []
+        return qsub.launch(nodes, arguments)
 
     def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
         """Return a limit of time with something more for the start and the end."""
@@ -96,7 +90,11 @@ class GridEngine:
         """Return the name of a job, whose number begins at 1."""
         return f"{submission}.{place + 1}"
 
-    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:  # noqa: ARG002 - all have the name
+    def submission_of(self, job: str) -> str:
+        """Return the number of the array of a job."""
+        return job.partition(".")[0]
+
+    def ask(self, name: str, known: Sequence[str]) -> list[str]:  # noqa: ARG002 - all have the name
         """Return the command that asks where our jobs are, and which scripts those of this name run."""
         return ["/bin/sh", "-c", f'qstat -xml -u "$(id -un)" && qstat -xml -j {shlex.quote(name)}']
 
@@ -118,9 +116,10 @@ class GridEngine:
         }
         return Queue(jobs, {one.findtext("JB_script_file", ""): number for number, one in details.items()})
 
-    def ask_past(self, submissions: Sequence[str]) -> list[str]:
+    def ask_past(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that asks the accounting, which takes one number at a time."""
-        return ["/bin/sh", "-c", 'for job; do qacct -j "$job"; done', "sh", *submissions]
+        arrays = sorted(set(map(self.submission_of, jobs)))
+        return ["/bin/sh", "-c", 'for job; do qacct -j "$job"; done', "sh", *arrays]
 
     def past(self, answer: Answer) -> Mapping[str, Seen]:
         """Return what qacct answered; of a job that ran several times, the last run counts."""
@@ -142,19 +141,11 @@ class GridEngine:
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, the arguments that it may speak of, and the whole command."""
-        said = answer.err or answer.out
-        for pattern, option in _BLAMED:
-            blamed = [f"{word} {value}" for word, value in pairwise(argv) if word == option]
-            if blamed and re.search(pattern, said, re.IGNORECASE):
-                said += f"\nThe argument that it speaks of: {', '.join(blamed)}"
-                break
-        return f"{said}\nThe command was: {shlex.join(argv)}"
+        return qsub.refusal(answer, argv, _BLAMED)
 
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did, by its words."""
-        if answer.code is None or _OUTAGE.search(answer.err):
-            return Trouble.OUTAGE
-        return Trouble.FULL if _FULL.search(answer.err) else Trouble.REFUSED
+        return qsub.trouble(answer, _OUTAGE, _FULL)
 
 
 def _names(number: str, tasks: str) -> Iterator[str]:

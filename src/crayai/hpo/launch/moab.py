@@ -5,15 +5,12 @@ Sources: the Moab Workload Manager Administrator Guide (msub, showq, checkjob, c
 """
 
 import re
-import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from crayai.hpo.launch.base import Loss
 from crayai.hpo.launch.dialect import Answer, Queue, Seen, Standing, Trouble
 from crayai.hpo.launch.pbs import end_of
-from crayai.hpo.launch.torque import LIMITS, Torque
+from crayai.hpo.launch.torque import LIMITS, OneByOne
 
 _WAITS = {
     "Idle",
@@ -36,46 +33,23 @@ _OUTAGE = re.compile(
 _CANCELLED = 271
 
 
-class Moab(Torque):
+class Moab(OneByOne):
     """The words of Moab; jobs are submitted one by one, for arrays are off unless a site has switched them on."""
 
-    most_together = 1
-
-    def script(self, directory: Path, count: int) -> str:
-        """Return the script of a submission; which variable names the job is up to what stands behind Moab."""
-        where = shlex.quote(str(directory))
-        return (
-            "#!/bin/sh\n"
-            f"# {count} evaluation of a crayai study\n"
-            f"[ ! -r {where}/environment ] || . {where}/environment\n"
-            'export CRAYAI_JOB="${PBS_JOBID:-${SLURM_JOB_ID:-$MOAB_JOBID}}"\n'
-            f"exec /bin/sh {where}/0\n"
-        )
-
-    def sign(self, name: str, script: Path) -> str:
-        """Return the name of its job, in 15 characters: the last of the study's name, and the submission's number."""
-        return f"c{name[-8:].lstrip('-')}.{script.parent.name}"
-
-    def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:  # noqa: ARG002 - it is 1
-        """Return the command that submits."""
-        return ["msub", *arguments, *self._ours(self.sign(name, script), script.parent / "log-0"), str(script)]
-
-    def submit_driver(self, script: Path, name: str, log: Path, minutes: int, arguments: Sequence[str]) -> list[str]:
-        """Return the command that submits one job."""
-        return ["msub", *super().submit_driver(script, name, log, minutes, arguments)[1:]]
+    submits = "msub"
 
     def submission(self, answer: Answer) -> str:
         """Return the name of a job, such as ``12``, ``Moab.12`` or ``12.server``."""
         found = re.search(r"^\s*((?:[A-Za-z][\w-]*\.)?\d+(?:\.\S+)?)\s*$", answer.out, re.MULTILINE)
         return found[1] if answer.code == 0 and found else ""
 
-    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:  # noqa: ARG002 - all of the user's are listed
+    def ask(self, name: str, known: Sequence[str]) -> list[str]:  # noqa: ARG002 - all of the user's are listed
         """Return the command that asks for the user's jobs, first for those that ended; one by one without showq."""
         program = (
             'command -v showq >/dev/null || { echo "<Data/>"; for job; do checkjob --xml "$job"; done; exit 0; }; '
             'user=$(id -un); showq -c --xml -w user="$user" && showq --xml -w user="$user"'
         )
-        return ["/bin/sh", "-c", program, "sh", *submissions]
+        return ["/bin/sh", "-c", program, "sh", *known]
 
     def queue(self, answer: Answer) -> Queue | None:
         """Return what showq answered; a job goes by Moab's name, and by that of what stands behind it."""
@@ -85,12 +59,14 @@ class Moab(Torque):
         jobs = {name: _seen(facts) for facts in found for name in _names(facts)}
         return Queue(jobs, {facts.get("JobName", facts.get("AName", "")): facts.get("JobID", "") for facts in found})
 
-    def ask_past(self, submissions: Sequence[str]) -> list[str]:
+    def ask_past(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that asks for jobs one by one."""
-        return ["/bin/sh", "-c", 'for job; do checkjob --xml "$job"; done', "sh", *submissions]
+        return ["/bin/sh", "-c", 'for job; do checkjob --xml "$job"; done', "sh", *jobs]
 
-    def past(self, answer: Answer) -> Mapping[str, Seen]:
+    def past(self, answer: Answer) -> Mapping[str, Seen] | None:
         """Return what checkjob answered."""
+        if answer.code is None or _OUTAGE.search(f"{answer.err}\n{answer.out}"):
+            return None
         return {name: _seen(facts) for facts in _jobs_in(answer.out) or () for name in _names(facts)}
 
     def cancel(self, jobs: Sequence[str]) -> list[str]:
@@ -139,13 +115,11 @@ def _seen(facts: Mapping[str, str]) -> Seen:
         return Seen(Standing.RUNS, word, "", location)
     said = facts.get("CompletionCode", "")
     number = re.search(r"-?\d+", said)
-    was_cancelled = said.startswith("CNCLD") or word == "Removed"
-    if number is None or (was_cancelled and not int(number[0])):
-        loss = Loss.CANCELLED if was_cancelled else Loss.PREEMPTED if word == "Vacated" else None
-        return Seen(Standing.OVER, f"{word} {said}".strip(), "", location, None, loss)
+    was_ended = said.startswith("CNCLD") or word in ("Removed", "Vacated")
     times = {group: {"walltime": facts.get(key, "")} for group, key in _TIMES.items()}
-    limit, loss = end_of(_CANCELLED if was_cancelled else int(number[0]), "", times, LIMITS)
-    return Seen(Standing.OVER, f"{word} {said}", "", location, limit, loss)
+    code = _CANCELLED if was_ended else int(number[0]) if number else 0
+    limit, loss = end_of(code, "preempted" if word == "Vacated" else "", times, LIMITS)
+    return Seen(Standing.OVER, f"{word} {said}".strip(), "", location, limit, loss)
 
 
 _TIMES = {"resources_used": "AWDuration", "Resource_List": "ReqAWDuration"}

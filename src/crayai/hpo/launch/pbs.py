@@ -9,41 +9,58 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from crayai.hpo.launch import qsub
 from crayai.hpo.launch.base import Limit, Loss
 from crayai.hpo.launch.dialect import Answer, Queue, Seen, Standing, Trouble
 
 _WAITS = set("QHWT")
 _OVER = set("FX")
 _LIMITS = {-26: Limit.MEMORY, -27: Limit.MEMORY, -28: Limit.TIME, -29: Limit.TIME}
-_NODE_FAILURES = {-1, -2, -3, -20}
-"""What a job ends with that could not be started on its nodes, or whose first node was lost."""
+_NODE_FAILURES = {-1, -2, -3, -4, -5, -6, -13, -14, -20}
+"""What a job ends with that could not be started on its nodes, or of which a node was lost, or its daemon."""
 _TERMINATED = 256 + 15
 _KILLED_CODES = {_TERMINATED, 256 + 9, 128 + 15, 128 + 9}
 """What a job ends with that a signal has ended, or whose script has heard of one."""
+_UNKNOWN_CODES = {153, 35}
+_UNKNOWN = re.compile(r"qstat: (Unknown Job Id|.*Job has finished|PBS is not configured to maintain job history)")
+"""The complaints after which qstat has said all that there is; after any other one something may be missing."""
+_TELL = """\
+said=$(qstat -x -t -E -f -F json $jobs); code=$?
+case $code:$said in
+  0:*'"Jobs"'*) ;;
+  0:*) said=$(qstat -t -E -f -F json $jobs); code=$? ;;
+esac
+printf '%s\\n' "$said"
+exit "$code"
+"""
 _ATTRIBUTE = re.compile(r'^\s*"(\w+)":\s*(?:"(.*?)"|(-?\d+))\s*,?\s*$')
 _JOB = re.compile(r'^\s*"(\d+(?:\[\d*\])?\.[^"]+)":\s*\{')
 _OUTAGE = re.compile(
-    r"cannot connect to server|connection (refused|timed out|reset)|no route to host|timed out|communication failure|"
-    r"error communicating|unable to communicate|end of file|server (is )?shutting down|errno=(111|15010|15034)|"
-    r"premature end of message|protocol \(ASN\.1\) error|socket",
+    r"(cannot|could ?n[o']t|can ?not) (connect|establish)|connection (refused|timed out|reset|table full)|"
+    r"no route to host|time(d)? ?out|communication failure|error communicating|unable to communicate|end of file|"
+    r"shutting down|errno=(111|15010|15034)|\(15031\)|premature end of message|protocol|socket|background qsub|"
+    r"retry to submit a job exhausted|free connections|open connections|internal error|system (call|error)|"
+    r"failed to save job|temporarily unavailable|server busy|unknown host|no permission|invalid credential",
     re.IGNORECASE,
 )
 _FULL = re.compile(
-    r"would exceed .*(limit|jobs)|maximum number of jobs|exceeds? server or queue size limit|array .*size.*exceed|"
-    r"job violates queue and/or server resource limits.*jobs",
+    r"would exceed .*(limit|jobs)|maximum number of jobs|exceeds? server or queue size limit|array size too large|"
+    r"queue is not enabled|arrays are not allowed|non-rerunn?able array",
     re.IGNORECASE,
 )
+"""No more are taken now, or no array of this size, or none at all."""
 _KILLED = re.compile(r"job killed: (\w+)[^\n]* exceeded", re.IGNORECASE)
-_BLAMED: Sequence[tuple[str, str]] = (
-    ("queue", "-q"),
-    ("account|project", "-A -P"),
-    ("resource|select|place|chunk|-l", "-l"),
-    ("group|gid|attribute|-W", "-W"),
-)
+_NEVER = re.compile(r"Can Never Run|too many failed attempts|possible security breach")
+_BLAMED = {
+    "queue": ["-q"],
+    "account|project": ["-A", "-P"],
+    "resource|select|place|chunk|-l": ["-l"],
+    "group|gid|attribute|-W": ["-W"],
+}
+"""What a refusal speaks of, and the options that say it."""
 
 
 class Pbs:
@@ -53,6 +70,8 @@ class Pbs:
     passes_environment = False
     most_together = 1000
     index = "PBS_ARRAY_INDEX"
+    alone: Sequence[str] = ("-f",)
+    """The options with which qsub leaves no process behind that may submit later than it says."""
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission."""
@@ -72,14 +91,14 @@ class Pbs:
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits; PBS allows no array of one."""
-        array = ["-J", f"0-{count - 1}"] if count > 1 else []
+        array = ["-J", f"0-{count - 1}", *([] if "-r" in arguments else ["-r", "y"])] if count > 1 else []
         log = script.parent / ("log.^array_index^" if count > 1 else "log.0")
-        return ["qsub", *arguments, *self._ours(name, log), *array, str(script)]
+        return ["qsub", *self.alone, "-m", "n", *arguments, *self._ours(name, log), *array, str(script)]
 
     def submit_driver(self, script: Path, name: str, log: Path, minutes: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits one job."""
         limit = ["-l", f"walltime={_clock(60 * minutes)}"]
-        return ["qsub", *arguments, "-r", "y", *limit, *self._ours(name, log), str(script)]
+        return ["qsub", *self.alone, *arguments, "-r", "y", *limit, *self._ours(name, log), str(script)]
 
     @staticmethod
     def _ours(name: str, log: Path) -> list[str]:
@@ -93,9 +112,7 @@ class Pbs:
 
     def launch(self, nodes: int, arguments: Sequence[str]) -> list[str]:
         """Return the words before a command that runs on all nodes of a job."""
-        if arguments:
-            return ["mpiexec", *arguments]
-        return ["mpiexec", "-n", str(nodes)] if nodes > 1 else []
+        return qsub.launch(nodes, arguments)
 
     def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
         """Return a limit of time with something more for the start and the end."""
@@ -104,28 +121,39 @@ class Pbs:
         return ["-l", f"walltime={_clock(math.ceil(seconds) + 120)}"]
 
     def submission(self, answer: Answer) -> str:
-        """Return the name of a job or an array, with its server."""
-        found = re.search(r"^(\d+(?:\[\])?(?:\.\S+)?)\s*$", answer.out, re.MULTILINE)
-        return found[1] if answer.code == 0 and found else ""
+        """Return the name of a job or an array, with its server; something else may stand before it."""
+        found: list[str] = re.findall(r"\d+(?:\[\])?\.\S+(?=\s*$)|^\d+(?:\[\])?(?=\s*$)", answer.out, re.MULTILINE)
+        return found[-1] if answer.code == 0 and found else ""
 
     def job(self, submission: str, place: int) -> str:
         """Return the name of a job."""
         return submission.replace("[]", f"[{place}]")
 
-    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:
-        """Return the command that asks for all jobs of a study; those that ended count where the server keeps them."""
-        return ["/bin/sh", "-c", asking(name, submissions, "qstat -x -t -f -F json", "qstat -t -f -F json", "{}")]
+    def submission_of(self, job: str) -> str:
+        """Return the name of the array of a job, or its own."""
+        return re.sub(r"\[\d+\]", "[]", job)
+
+    def ask(self, name: str, known: Sequence[str]) -> list[str]:
+        """Return the command that asks for all jobs of a study; those that ended count where the server keeps them.
+
+        With ``-E`` all are asked for in one request, which has either an answer or none. A server that keeps no ended
+        jobs answers ``-x`` without any, and with success.
+        """
+        return asking(name, known, 'found=$(qselect -N "$name") || exit', '{"Jobs":{}}', _TELL)
 
     def queue(self, answer: Answer) -> Queue | None:
-        """Return what qstat answered: a code that is not 0 says that it does not know some of the jobs."""
-        jobs = _jobs_in(answer.out) if answer.code is not None else None
+        """Return what qstat answered, if nothing but unknown jobs can be missing."""
+        complaints = answer.err.splitlines()
+        is_whole = answer.code == 0 and '"Jobs"' in answer.out
+        is_whole |= answer.code in _UNKNOWN_CODES and all(map(_UNKNOWN.match, complaints))
+        jobs = _jobs_in(answer.out) if is_whole else None
         return None if jobs is None else queue_of(jobs, _seen)
 
-    def ask_past(self, submissions: Sequence[str]) -> list[str]:  # noqa: ARG002 - there is none for users
+    def ask_past(self, jobs: Sequence[str]) -> list[str]:  # noqa: ARG002 - there is none for users
         """Return nothing: the question for the queue includes what the server remembers."""
         return []
 
-    def past(self, answer: Answer) -> Mapping[str, Seen]:  # noqa: ARG002 - never asked
+    def past(self, answer: Answer) -> Mapping[str, Seen] | None:  # noqa: ARG002 - never asked
         """Return nothing."""
         return {}
 
@@ -135,7 +163,7 @@ class Pbs:
 
     def is_hopeless(self, reason: str) -> bool:
         """Return whether a job that waits for this reason would wait for ever."""
-        return "Can Never Run" in reason
+        return bool(_NEVER.search(reason))
 
     def limit_in(self, said: str) -> Limit | None:
         """Return at which limit a job was ended that has said this."""
@@ -146,20 +174,11 @@ class Pbs:
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, the arguments that it may speak of, and the whole command."""
-        said = answer.err or answer.out
-        for pattern, options in _BLAMED:
-            if not re.search(pattern, said, re.IGNORECASE):
-                continue
-            if blamed := [f"{word} {value}" for word, value in pairwise(argv) if word in options.split()]:
-                said += f"\nThe argument that it speaks of: {', '.join(blamed)}"
-                break
-        return f"{said}\nThe command was: {shlex.join(argv)}"
+        return qsub.refusal(answer, argv, _BLAMED)
 
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did, by its words."""
-        if answer.code is None or _OUTAGE.search(answer.err):
-            return Trouble.OUTAGE
-        return Trouble.FULL if _FULL.search(answer.err) else Trouble.REFUSED
+        return qsub.trouble(answer, _OUTAGE, _FULL)
 
 
 def has_size(arguments: Sequence[str]) -> bool:
@@ -167,20 +186,24 @@ def has_size(arguments: Sequence[str]) -> bool:
     return bool(re.search(r"\b(select|nodes|ncpus|procs)=", " ".join(arguments)))
 
 
-def asking(name: str, submissions: Sequence[str], first: str, second: str, nothing: str) -> str:
+def asking(name: str, known: Sequence[str], find: str, nothing: str, tell: str) -> list[str]:
     """Return a program of the shell that asks for known jobs, and for others of this name.
 
-    It asks `second` where `first` has no answer, and says `nothing` where there are no jobs: without any name, the
-    jobs of all users would be meant.
+    Args:
+        name: Of the jobs.
+        known: Submissions and jobs.
+        find: Sets ``found`` to the jobs of ``$name``, or leaves.
+        nothing: Is said where there are no jobs: without any, those of all users would be meant.
+        tell: Asks for ``$jobs``, and leaves.
     """
-    known = " ".join(map(shlex.quote, submissions))
-    return (
-        f"set -f; found=$(qselect -N {shlex.quote(name)}) || exit; "
-        f"jobs=$(printf '%s\\n' {known} $found | sort -u); "
-        f'[ "$jobs" ] || {{ echo {shlex.quote(nothing)}; exit 0; }}; '
-        f'said=$({first} $jobs); code=$?; [ "$said" ] || {{ said=$({second} $jobs); code=$?; }}; '
-        "printf '%s\\n' \"$said\"; exit $code"
-    )
+    program = f"""\
+set -f
+name=$1; shift
+{find}
+jobs=$(printf '%s\\n' "$@" $found | sort -u)
+[ "$jobs" ] || {{ echo {shlex.quote(nothing)}; exit; }}
+{tell}"""
+    return ["/bin/sh", "-c", program, "sh", name, *known]
 
 
 def queue_of(jobs: Mapping[str, Mapping[str, Any]], seen: Callable[[Mapping[str, Any]], Seen]) -> Queue:
@@ -194,32 +217,38 @@ def queue_of(jobs: Mapping[str, Mapping[str, Any]], seen: Callable[[Mapping[str,
 
 
 def _seen(facts: Mapping[str, Any]) -> Seen:
-    """Return what PBS says of a job; a job that waits again shows the end of its last run, too."""
+    """Return what PBS says of a job; a job that waits again shows the end of its last run, too.
+
+    Of a job of an array that ended or was deleted it may have kept nothing: then it shows the facts of the array, an
+    exit status among them, under the job's name (``status_subjob`` of its server).
+    """
     word, comment = str(facts.get("job_state", "")), str(facts.get("comment", ""))
     location = str(facts.get("exec_host", "")).partition("/")[0]
     if word in _WAITS:
         return Seen(Standing.WAITS, word, comment)
     if word not in _OVER:
         return Seen(Standing.RUNS, word, comment, location)
+    if comment.startswith("Subjob ") and not location:
+        return Seen(Standing.OVER, word, comment, loss=Loss.CANCELLED if "terminated" in comment else None)
     code = facts.get("Exit_status")
     if code is None:
         return Seen(Standing.OVER, word, comment or "it never ran", location, None, Loss.CANCELLED)
-    return Seen(
-        Standing.OVER, f"{word} with exit status {code}", comment, location, *end_of(int(code), comment, facts, _LIMITS)
-    )
+    limit, loss = end_of(int(code), comment, facts, _LIMITS)
+    return Seen(Standing.OVER, f"{word} with exit status {code}", comment, location, limit, loss)
 
 
 def end_of(
     code: int, comment: str, facts: Mapping[str, Any], limits: Mapping[int, Limit]
 ) -> tuple[Limit | None, Loss | None]:
     """Return at which limit a job was ended, or by what it was lost."""
+    is_late = _seconds(facts, "resources_used") >= _seconds(facts, "Resource_List") > 0
     if code in limits:
-        return limits[code], None
+        return Limit.TIME if is_late else limits[code], None
     if code < 0:
         return None, Loss.NODE_FAILURE if code in _NODE_FAILURES else Loss.UNKNOWN
     if code not in _KILLED_CODES:
         return None, None
-    if _seconds(facts, "resources_used") >= _seconds(facts, "Resource_List") > 0:
+    if is_late:
         return Limit.TIME, None
     if "preempt" in comment.lower():
         return None, Loss.PREEMPTED
@@ -241,7 +270,8 @@ def _jobs_in(text: str) -> Mapping[str, Mapping[str, Any]] | None:
     try:
         told = json.loads(text, strict=False)
     except ValueError:
-        return dict(_lines_in(text)) if '"timestamp"' in text else None
+        is_whole = '"timestamp"' in text and text.rstrip().endswith("}")
+        return dict(_lines_in(text)) if is_whole else None
     jobs = told.get("Jobs", {}) if isinstance(told, dict) else None
     return None if jobs is None else {name: facts for name, facts in jobs.items() if isinstance(facts, dict)}
 

@@ -1,7 +1,7 @@
 """Talks with a batch system: not too often, not too much, and with patience when nobody answers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
@@ -129,7 +129,7 @@ class Scheduler:
         if self._asking is None:
             if time.monotonic() - self.asked_at >= self._poll_seconds:
                 self.asked_at = time.monotonic()
-                self._asking = Call(self.dialect.ask(self._name, [one.id for one in spool.submissions if one.id]))
+                self._asking = Call(self.dialect.ask(self._name, spool.known))
                 self.calls += 1
             return None
         answer = self._asking.answer()
@@ -148,10 +148,10 @@ class Scheduler:
         """Ask at the next opportunity, for there is something to know."""
         self.asked_at = min(self.asked_at, time.monotonic() - self._poll_seconds)
 
-    def past(self, submissions: Sequence[str]) -> dict[str, Seen]:
-        """Return what its accounting says of jobs, if there is one."""
-        argv = self.dialect.ask_past(submissions)
-        return dict(self.dialect.past(self._answer(argv))) if argv else {}
+    def past(self, jobs: Sequence[str]) -> Mapping[str, Seen] | None:
+        """Return what else there is to hear about jobs that it has left out; None: nobody answers."""
+        argv = self.dialect.ask_past(jobs)
+        return self.dialect.past(self._answer(argv)) if argv else {}
 
     def close(self) -> None:
         """Wait for an answer that is awaited."""

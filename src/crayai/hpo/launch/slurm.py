@@ -132,7 +132,11 @@ class Slurm:
         """Return the name of a task of an array."""
         return f"{submission}_{place}"
 
-    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:  # noqa: ARG002 - all have the name
+    def submission_of(self, job: str) -> str:
+        """Return the number of the array of a task."""
+        return job.partition("_")[0]
+
+    def ask(self, name: str, known: Sequence[str]) -> list[str]:  # noqa: ARG002 - all have the name
         """Return the command that asks for all jobs of a study, also those that ended some minutes ago."""
         return ["squeue", "--noheader", "--states=all", f"--name={name}", f"--format={_FIELDS}"]
 
@@ -153,9 +157,10 @@ class Slurm:
                 jobs[self.job(array, place)] = seen
         return Queue(jobs, submitted)
 
-    def ask_past(self, submissions: Sequence[str]) -> list[str]:
+    def ask_past(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that asks the accounting, which not every site has."""
-        return ["sacct", "-n", "-P", "-X", f"--jobs={','.join(submissions)}", "--format=JobID,State,NodeList"]
+        arrays = sorted(set(map(self.submission_of, jobs)))
+        return ["sacct", "-n", "-P", "-X", f"--jobs={','.join(arrays)}", "--format=JobID,State,NodeList"]
 
     def past(self, answer: Answer) -> Mapping[str, Seen]:
         """Return what sacct answered."""

@@ -37,10 +37,12 @@ class Job:
         limit_seconds: Of time; None: none.
         submission: With which it is, or will be, submitted.
         place: Among the jobs of the submission.
+        twin: The job of a second submission of the same script, of which nobody heard, that runs it; empty: none does.
         seen: What was last heard of it.
         over_since: When it was first heard to be over, or not listed.
         times_over: How often it was heard since.
         is_cancelled: Whether the driver wants it to end.
+        cancelled_at: When the batch system was last told so, on the monotonic clock.
     """
 
     tag: str
@@ -48,10 +50,12 @@ class Job:
     limit_seconds: float | None
     submission: "Submission"
     place: int
+    twin: str = ""
     seen: Seen | None = None
     over_since: float | None = None
     times_over: int = 0
     is_cancelled: bool = False
+    cancelled_at: float = float("-inf")
 
     def words(self) -> str:
         """Return the last that the batch system's own part of the job has said."""
@@ -125,6 +129,11 @@ class Spool:
     def submissions(self) -> list[Submission]:
         """Those of which a job is not forgotten, the oldest first."""
         return list({id(job.submission): job.submission for job in self.jobs.values()}.values())
+
+    @property
+    def known(self) -> list[str]:
+        """The batch system's names for them, and for jobs that run what one of them was to run."""
+        return [one.id for one in self.submissions if one.id] + [job.twin for job in self.jobs.values() if job.twin]
 
     @property
     def next(self) -> Path:

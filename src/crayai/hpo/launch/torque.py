@@ -3,6 +3,8 @@
 Sources: the TORQUE Administrator Guide (qsub, qstat, job exit statuses), and the answers of TORQUE 6.
 """
 
+import re
+import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +15,11 @@ from crayai.hpo.launch.dialect import Answer, Queue, Seen, Standing
 from crayai.hpo.launch.pbs import Pbs, asking, end_of, has_size, queue_of
 
 _WAITS = set("QHWT")
+_UNKNOWN = re.compile(r"qstat: (Unknown (Job Id|Array ID)|Job not found)")
+"""The complaints after which qstat has said all that there is; after any other one something may be missing."""
+_FIND = """\
+one=$(qselect -N "$name") && array=$(qselect -N "$name-0") || exit
+found="$one $(printf '%s\\n' "$array" | sed 's/\\[.*]/[]/')\""""
 LIMITS = {-10: Limit.MEMORY, -11: Limit.TIME, -12: Limit.TIME}
 
 
@@ -20,24 +27,29 @@ class Torque(Pbs):
     """The words of TORQUE, where they differ from those of PBS."""
 
     index = "PBS_ARRAYID"
+    alone = ()
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits; TORQUE appends its place to the log of each job of an array."""
         array = ["-t", f"0-{count - 1}"] if count > 1 else []
         log = script.parent / ("log" if count > 1 else "log-0")
-        return ["qsub", *arguments, *self._ours(name, log), *array, str(script)]
+        return ["qsub", "-m", "n", *arguments, *self._ours(name, log), *array, str(script)]
 
     def nodes(self, count: int, arguments: Sequence[str]) -> list[str]:
         """Return what asks for nodes, unless `arguments` do."""
         return [] if has_size(arguments) else ["-l", f"nodes={count}"]
 
-    def ask(self, name: str, submissions: Sequence[str]) -> list[str]:
-        """Return the command that asks for all jobs of a study; those that ended count while they are kept."""
-        return ["/bin/sh", "-c", asking(name, submissions, "qstat -x -t", "qstat -x", "<Data/>")]
+    def ask(self, name: str, known: Sequence[str]) -> list[str]:
+        """Return the command that asks for all jobs of a study; those that ended count while they are kept.
+
+        qselect does not find an array, whose name its jobs have with their places appended. A question for an array
+        without ``-t`` would be one for all jobs of all users.
+        """
+        return asking(name, known, _FIND, "<Data/>", "qstat -x -t $jobs")
 
     def queue(self, answer: Answer) -> Queue | None:
-        """Return what qstat answered."""
-        if answer.code is None or (answer.code != 0 and "Unknown Job Id" not in answer.err):
+        """Return what qstat answered, if nothing but unknown jobs can be missing."""
+        if answer.code != 0 and (answer.code is None or not all(map(_UNKNOWN.match, answer.err.splitlines()))):
             return None
         jobs: dict[str, dict[str, Any]] = {}
         for text in answer.out.split('<?xml version="1.0"?>'):  # a document for each name that was asked for
@@ -49,6 +61,46 @@ class Torque(Pbs):
                 return None
             jobs.update((str(job.findtext("Job_Id")), _facts(job)) for job in root.iter("Job"))
         return queue_of(jobs, _seen)
+
+    def ask_past(self, jobs: Sequence[str]) -> list[str]:
+        """Return the command that asks for jobs by their own names, for those of an array may be left out."""
+        return ["qstat", "-x", *jobs]
+
+    def past(self, answer: Answer) -> Mapping[str, Seen] | None:
+        """Return what it answered."""
+        queue = self.queue(answer)
+        return None if queue is None else queue.jobs
+
+
+class OneByOne(Torque):
+    """The words for those without arrays that can be relied on: each job has a name of its own, which is its sign."""
+
+    most_together = 1
+    submits = "qsub"
+
+    def script(self, directory: Path, count: int) -> str:
+        """Return the script of a submission; which variable names the job is up to what stands behind."""
+        where = shlex.quote(str(directory))
+        return (
+            "#!/bin/sh\n"
+            f"# {count} evaluation of a crayai study\n"
+            f"[ ! -r {where}/environment ] || . {where}/environment\n"
+            'export CRAYAI_JOB="${PBS_JOBID:-${SLURM_JOB_ID:-$MOAB_JOBID}}"\n'
+            f"exec /bin/sh {where}/0\n"
+        )
+
+    def sign(self, name: str, script: Path) -> str:
+        """Return the name of its job, in 15 characters: the last of the study's name, and the submission's number."""
+        return f"c{name[-8:].lstrip('-')}.{script.parent.name}"
+
+    def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:  # noqa: ARG002 - it is 1
+        """Return the command that submits."""
+        ours = self._ours(self.sign(name, script), script.parent / "log-0")
+        return [self.submits, "-m", "n", *arguments, *ours, str(script)]
+
+    def submit_driver(self, script: Path, name: str, log: Path, minutes: int, arguments: Sequence[str]) -> list[str]:
+        """Return the command that submits one job."""
+        return [self.submits, *super().submit_driver(script, name, log, minutes, arguments)[1:]]
 
 
 def _facts(job: ET.Element) -> dict[str, Any]:

@@ -85,6 +85,17 @@ class StandIn:
         """Keep nothing of jobs that end from now on."""
         (self._spool / "forgets").touch()
 
+    def keep_no_history(self) -> None:
+        """Be a PBS without ``job_history_enable``, which is its default."""
+        (self._spool / "no_history").touch()
+
+    def break_off(self, *, after_first: bool) -> None:
+        """Let TORQUE's qstat reach nobody any more after the first job that it asks for, or again all of them."""
+        if after_first:
+            (self._spool / "breaks_off").touch()
+        else:
+            (self._spool / "breaks_off").unlink(missing_ok=True)
+
     def lose_answer(self) -> None:
         """Take the next submission without saying so."""
         (self._spool / "loses").touch()
@@ -93,11 +104,11 @@ class StandIn:
         """Take no more than so many jobs that are not over."""
         (self._spool / "limit").write_text(str(jobs))
 
-    def fail_node(self) -> None:
-        """Lose all that runs as if its node had crashed: it is queued again."""
+    def fail_node(self, *, daemon_alone: bool = False) -> None:
+        """Lose all that runs, and queue it again, as if its node had crashed, or its daemon: then programs go on."""
         for job in self.jobs:
             if job["state"] == "R":
-                self._server.mark(job["id"], "crash").touch()
+                self._server.mark(job["id"], "orphan" if daemon_alone else "crash").touch()
 
     def kill_runner(self) -> None:
         """Kill the process that runs jobs; the next submission starts another one."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from .server import NAME, Server, fail, options_of, say
 
-_UNKNOWN = 153
+_UNKNOWN, _UNKNOWN_ARRAY = 153, 234
 _NODES = ("node1", "node2")
 _HEAD = {"pbs_version": "23.06.06", "pbs_server": NAME}
 
@@ -16,8 +16,9 @@ def qsub(server: Server, words: Sequence[str]) -> int:
     """Take a script as a job, or as an array of jobs."""
     is_pbs = server.flavour == "pbs"
     if list(words) == ["--version"]:
-        say("pbs_version = 23.06.06" if is_pbs else "Version: 6.1.2")
-        return 0
+        if is_pbs:
+            say("pbs_version = 23.06.06")
+        return 0 if is_pbs else fail("Version: 6.1.2\nCommit: 34ff845417cc0348dfe0a61a491e5e0f4adf6ef4", 0)
     options, resources, script = options_of(words)
     array = options.get("-J" if is_pbs else "-t", "")
     places = _places(array)
@@ -34,16 +35,26 @@ def _refusal(
     server: Server, options: Mapping[str, str], resources: Mapping[str, str], places: Sequence[int | None]
 ) -> tuple[str, int] | None:
     """Return why a submission is not taken, and the exit code."""
-    if options.get("-q", "workq") != "workq":
-        return "Unknown queue", 170
-    if "-J" in options and len(places) == 1:
-        return "illegal -J value", 2
-    if server.flavour == "torque" and resources.get("nodes", "").startswith("64"):
-        why = "nodes file is empty, all systems are busy, or no nodes have the requested feature"
-        return f"submit error (Job exceeds queue resource limits MSG=cannot locate feasible nodes ({why}))", 190
-    if not server.has_room(len(places)):
-        return "would exceed queue workq's per-user limit of jobs in 'Q' state", 1
-    return None
+    is_pbs = server.flavour == "pbs"
+    whose = "total number of current user's jobs exceeds the queue limit: user u@h, queue workq"
+    why = "nodes file is empty, all systems are busy, or no nodes have the requested feature"
+    of_pbs = (
+        (options.get("-q", "workq") != "workq", "Unknown queue", 170),
+        ("-J" in options and len(places) == 1, "illegal -J value", 2),
+        ("-J" in options and options.get("-r") == "n", "cannot submit non-rerunable Array Job", 2),
+        (not server.has_room(len(places)), "would exceed queue workq's per-user limit of jobs in 'Q' state", 1),
+    )
+    of_torque = (
+        (options.get("-q", "workq") != "workq", "Unknown queue MSG=cannot locate queue", 172),
+        (
+            resources.get("nodes", "").startswith("64"),
+            f"Job exceeds queue resource limits MSG=cannot locate feasible nodes ({why})",
+            190,
+        ),
+        (not server.has_room(len(places)), f"Maximum number of jobs already in queue for user MSG={whose}", 228),
+    )
+    found = next(((text, code) for is_so, text, code in (of_pbs if is_pbs else of_torque) if is_so), None)
+    return found if found is None or is_pbs else (f"submit error ({found[0]})", found[1])
 
 
 def _places(array: str) -> list[int | None]:
@@ -52,12 +63,24 @@ def _places(array: str) -> list[int | None]:
 
 
 def qselect(server: Server, words: Sequence[str]) -> int:
-    """Name the jobs of a name that are not over; an array once."""
+    """Name the jobs of a name: those of PBS that are not over, and an array once; those of TORQUE, but no array."""
     wanted = words[list(words).index("-N") + 1]
-    alive = [job for job in server.jobs() if job["name"] == wanted and (job["state"] != "F" or "-x" in words)]
-    for name in dict.fromkeys(f"{job['number']}{'' if job['index'] is None else '[]'}.{NAME}" for job in alive):
+    if server.flavour == "torque":
+        names = [job["id"] for job in server.jobs() if _name_of(job) == wanted]
+    else:
+        names = [_array_of(job) for job in server.jobs() if job["name"] == wanted and job["state"] != "F"]
+    for name in dict.fromkeys(names):
         say(name)
     return 0
+
+
+def _array_of(job: Mapping[str, Any]) -> str:
+    return job["id"] if job["index"] is None else f"{job['number']}[].{NAME}"
+
+
+def _name_of(job: Mapping[str, Any]) -> str:
+    """Return the name of a job of TORQUE."""
+    return job["name"] if job["index"] is None else f"{job['name']}-{job['index']}"
 
 
 def qdel(server: Server, words: Sequence[str]) -> int:
@@ -75,27 +98,60 @@ def qdel(server: Server, words: Sequence[str]) -> int:
 
 
 def qstat(server: Server, words: Sequence[str]) -> int:
-    """Describe jobs: those of the given names, and of the arrays of these names; or the queues; or the server."""
-    is_pbs = server.flavour == "pbs"
+    """Describe jobs, or the queues, or the server."""
     if "-Q" in words or "-B" in words:
         about = ("Queue: workq", _QUEUE) if "-Q" in words else (f"Server: {NAME}", _SERVER)
         _tell(*about)
         return 0
     names = [word for word in words if not word.startswith("-") and word != "json"]
+    return (_qstat_of_pbs if server.flavour == "pbs" else _qstat_of_torque)(server, words, names)
+
+
+def _qstat_of_pbs(server: Server, words: Sequence[str], names: Sequence[str]) -> int:
+    """Describe jobs; with ``-E`` in one request, in which any that is known makes it a success, else the first alone.
+
+    Without a history, ``-x`` is answered by nothing, with success.
+    """
+    has_history = not server.is_set("no_history")
+    if "-x" in words and not has_history:
+        say_header()
+        return fail(f"qstat: PBS is not configured to maintain job history {names[-1]}", 0)
     jobs = server.jobs()
-    found: dict[str, dict[str, Any]] = {}
-    code = 0
-    for name in names:
-        these = [job for job in jobs if name in (job["id"], f"{job['number']}[].{NAME}")]
+    alive = {job["number"] for job in jobs if job["state"] != "F"}
+    asked = names if "-E" in words else names[:1]
+    these = [
+        job for job in jobs if {job["id"], _array_of(job)} & set(asked) and (has_history or job["number"] in alive)
+    ]
+    if not these:
+        say_header()
+        return fail(f"qstat: Unknown Job Id {names[-1]}", _UNKNOWN)
+    _tell_json({"Jobs": {job["id"]: _subjob(job) or _facts(job, is_pbs=True) for job in these
+                         if has_history or job["state"] != "F" or job["index"] is not None}})  # fmt: skip
+    return 0
+
+
+def _subjob(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is shown of a job of an array that was deleted before it ran: the array's facts; else nothing."""
+    if job["index"] is None or job["state"] != "F" or job["runs"]:
+        return {}
+    return {"Job_Name": job["name"], "job_state": "X", "comment": "Subjob finished", "Exit_status": 1}
+
+
+def _qstat_of_torque(server: Server, words: Sequence[str], names: Sequence[str]) -> int:
+    """Describe jobs, a document for each name, and a connection; an array without ``-t`` stands for all jobs."""
+    jobs, code = server.jobs(), 0
+    for count, name in enumerate(names):
+        if count and server.is_set("breaks_off"):
+            return fail(f"qstat: cannot connect to server {NAME} (errno=111) Connection refused", code or 111)
+        is_array = "[]" in name
+        these = [job for job in jobs if name in (job["id"], _array_of(job)) or (is_array and "-t" not in words)]
         if not these:
-            code = fail(f"qstat: Unknown Job Id {'' if is_pbs else 'Error '}{name}", _UNKNOWN)
-        for job in these:
-            found[job["id"]] = _facts(job, is_pbs=is_pbs)
-    if is_pbs:
-        _tell_json({"Jobs": found} if found else {})
-    else:
-        for name, facts in found.items():
-            say(f'<?xml version="1.0"?>\n<Data><Job><Job_Id>{name}</Job_Id>{_xml(facts)}</Job></Data>')
+            text = f"Unknown Array ID MSG=unable to find array {name}" if is_array else f"Unknown Job Id Error {name}"
+            code = fail(f"qstat: {text}", code or (_UNKNOWN_ARRAY if is_array else _UNKNOWN))
+            continue
+        facts = ({**_facts(job, is_pbs=False), "Job_Name": _name_of(job)} for job in these)
+        shown = (f"<Job><Job_Id>{job['id']}</Job_Id>{_xml(one)}</Job>" for job, one in zip(these, facts, strict=True))
+        say(f'<?xml version="1.0"?>\n<Data>{"".join(shown)}</Data>')
     return code
 
 
@@ -123,6 +179,11 @@ def pbsnodes(server: Server, words: Sequence[str]) -> int:  # noqa: ARG001 - all
 def _tell(title: str, facts: Mapping[str, Any]) -> None:
     """Describe something that is no job."""
     say("\n".join([title, *(f"    {key} = {value}" for key, value in facts.items()), ""]))
+
+
+def say_header() -> None:
+    """Answer as PBS's qstat does that has nothing to tell of jobs."""
+    _tell_json({})
 
 
 def _tell_json(told: Mapping[str, Any]) -> None:

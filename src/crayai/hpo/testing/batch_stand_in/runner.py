@@ -52,14 +52,16 @@ class _Runner:
             self._start(job)
 
     def _look_at_running(self, job: dict[str, Any]) -> None:
-        deleted, crashed = (self._server.mark(job["id"], what) for what in ("delete", "crash"))
+        deleted, crashed, orphaned = (self._server.mark(job["id"], what) for what in ("delete", "crash", "orphan"))
         job["seconds"] = time.time() - job["began"]
         is_late = job["seconds"] > clock(job["resources"].get("walltime", ""))
         child = self._children.get(job["id"])
         code = child.poll() if child else (None if os.path.exists(f"/proc/{job['pid']}") else 0)  # noqa: PTH110 - cheap
-        if crashed.exists():
-            self._server.end(job, signal.SIGKILL)
-            crashed.unlink()
+        if crashed.exists() or orphaned.exists():
+            if crashed.exists():
+                self._server.end(job, signal.SIGKILL)
+            crashed.unlink(missing_ok=True)
+            orphaned.unlink(missing_ok=True)
             self._children.pop(job["id"], None)
             self._server.save({**job, "state": "Q", "exit_status": -20, "pid": 0})
         elif code is not None:

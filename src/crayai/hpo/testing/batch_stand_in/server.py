@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "standin0"
+_ALONE = {"-f", "-V", "-z"}
 
 
 class Server:
@@ -70,6 +71,10 @@ class Server:
         subprocess.Popen(command, start_new_session=True, stdin=-3, stdout=-3, stderr=-3)  # noqa: S603 - ourselves
         return number
 
+    def is_set(self, mark: str) -> bool:
+        """Return whether the server behaves in a way that somebody has chosen."""
+        return (self.spool / mark).exists()
+
     def loses_answer(self) -> bool:
         """Return whether nobody is to be told of what was just done."""
         mark = self.spool / "loses"
@@ -96,6 +101,9 @@ def options_of(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str], Pa
     resources: dict[str, str] = {}
     rest = list(words)
     while rest and rest[0].startswith("-"):
+        if rest[0] in _ALONE:
+            rest.pop(0)
+            continue
         option, value, *rest = rest
         if option == "-l":
             resources.update(part.partition("=")[::2] for part in value.split(","))
