@@ -6,7 +6,6 @@ with that. Debian's packages are unpacked and not installed, so that ``qsub`` is
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import debian
 from slurm_cluster import descendants, free_ports, wait_until
 
 PACKAGES = ["gridengine-client", "gridengine-common", "gridengine-exec", "gridengine-master"]
@@ -56,8 +56,8 @@ _QUEUE = {"qname": "main.q", "hostlist": "sge0", "slots": "8", "pe_list": "NONE"
 
 def missing():
     """Return why there is no Grid Engine here; empty: all that is needed is here."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return "a private Grid Engine needs root, and Debian's packages"
+    if why := debian.refusal(LIBRARIES):
+        return f"a private Grid Engine is made of packages: {why}"
     if subprocess.run(["unshare", "--mount", "--uts", "--pid", "--fork", "true"], check=False).returncode:
         return "a private Grid Engine needs namespaces, which are not allowed here"
     return ""
@@ -67,13 +67,8 @@ def unpacked(directory):
     """Return where Debian's packages are unpacked, in `directory` unless they are installed; None: they are not."""
     if (HOME / "sge_qmaster").exists():
         return Path("/")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *LIBRARIES]
-    for words in (["apt-get", "update", "-qq"], install, ["apt-get", "download", "-qq", *PACKAGES]):
-        subprocess.run(words, check=False, env=environment, cwd=directory, stdout=subprocess.DEVNULL)
-    for file in directory.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", str(file), str(directory)], check=True)
-    return directory if len(list(directory.glob("*.deb"))) == len(PACKAGES) else None
+    is_here = debian.install(LIBRARIES) and debian.unpack(PACKAGES, directory)
+    return directory if is_here else None
 
 
 class GridEngine:

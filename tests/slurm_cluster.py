@@ -21,6 +21,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import debian
+
 PACKAGES = ["slurm-wlm", "slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge"]
 ACCOUNTING_PACKAGES = ["slurmdbd", "mariadb-server"]
 PATIENCE_SECONDS = 60
@@ -34,13 +36,11 @@ def missing(*, accounting=False):
     packages = [name for command in commands if not shutil.which(command, path=path) for name in commands[command]]
     if not packages:
         return ""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-qq"], check=False, env=environment)
-        install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *dict.fromkeys(packages)]
-        if subprocess.run(install, check=False, env=environment, stdout=subprocess.DEVNULL).returncode == 0:
-            return ""
-    return f"Slurm is not here: as root on Debian, apt-get install {' '.join(dict.fromkeys(packages))}"
+    packages = list(dict.fromkeys(packages))
+    why = debian.refusal(packages)
+    return (
+        f"Slurm is not here: {why or 'its packages cannot be installed'}" if why or not debian.install(packages) else ""
+    )
 
 
 class SlurmCluster:

@@ -12,6 +12,7 @@ QUEUES = """\
 Queue: workq
     queue_type = Execution
     max_queued = [u:PBS_GENERIC=200]
+    max_queued = [o:PBS_ALL=1000]
     resources_max.walltime = 24:00:00
     resources_default.walltime = 01:00:00
     enabled = True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crayai.hpo.errors import LaunchError, SettingsError
-from crayai.hpo.launch import node_file, slurm_site, slurm_steps
+from crayai.hpo.launch import node_file, slurm_site, slurm_steps, torque_on_slurm
 from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.batch import BatchLauncher
 from crayai.hpo.launch.calls import ask
@@ -25,6 +25,7 @@ from crayai.hpo.launch.pbs import Pbs
 from crayai.hpo.launch.slurm import Slurm
 from crayai.hpo.launch.steps import StepLauncher
 from crayai.hpo.launch.torque import Torque
+from crayai.hpo.launch.torque_on_slurm import TorqueOnSlurm
 from crayai.hpo.strategy.base import check_above, check_at_least
 
 Mode = Literal["steps", "jobs"]
@@ -34,7 +35,7 @@ _DIALECTS: Mapping[str, Callable[[], Dialect]] = {
     "slurm": Slurm,
     "pbs": Pbs,
     "moab": Moab,
-    "torque": Torque,
+    "torque": lambda: TorqueOnSlurm() if torque_on_slurm.is_here() else Torque(),
     "sge": GridEngine,
 }
 _OF_A_NODE_FILE = {"pbs", "moab", "torque"}

@@ -74,14 +74,18 @@ def wants_gpus(arguments: Sequence[str]) -> bool:
 
 
 def _blocks(text: str) -> dict[str, dict[str, str]]:
-    """Return the attributes of queues, servers or nodes by their names, of which each begins a line."""
+    """Return the attributes of queues, servers or nodes by their names, of which each begins a line.
+
+    A long value goes on in the next line, and one of several parts, such as a limit for each of some users, may stand
+    in a line for each.
+    """
     found: dict[str, dict[str, str]] = {}
     facts: dict[str, str] = {}
-    for line in text.replace("\n\t", "").splitlines():
+    for line in re.sub(r"\n\t(?!\t*[\w.]+ = )", "", text).splitlines():
         if line[:1].isspace():
-            key, _, value = line.partition("=")
-            facts[key.strip()] = value.strip()
-        elif name := line.rpartition(": ")[2].strip():
+            key, _, value = (part.strip() for part in line.partition("="))
+            facts[key] = f"{facts[key]},{value}" if key in facts else value
+        elif name := line.rpartition(":")[2].strip():
             facts = found.setdefault(name, {})
     return found
 
