@@ -106,14 +106,19 @@ def test_the_environment_of_the_driver(tmp_path, monkeypatch):
 
 
 def test_several_nodes_each(job, tmp_path):
-    """A program on several nodes is started by mpiexec, which finds those in the file."""
-    (job.bin / "mpiexec").write_text('#!/bin/sh\necho "$1 $2" $(cat "$PBS_NODEFILE")\nshift 2\nexec "$@"\n')
+    """A program on several nodes is started by mpiexec, which finds those to be used beside all of the job."""
+    says = 'echo "$1 $2" $(cat "$HYDRA_HOST_FILE") of $(cat "$PBS_NODEFILE")'
+    (job.bin / "mpiexec").write_text(f'#!/bin/sh\n{says}\nshift 2\nexec "$@"\n')
     (job.bin / "mpiexec").chmod(0o755)
     launcher = steps(tmp_path, nodes=3, nodes_per_eval=2)
     task = make_task(tmp_path, 0, ["echo", "ran"])
     launcher.submit(task)
     assert ends_of(launcher, [task])[0].code == 0
-    assert Path(task.stdout).read_text().split("\n") == [f"-n 2 {HERE} node2", "ran", ""]
+    assert Path(task.stdout).read_text().split("\n") == [
+        f"-n 2 {HERE} node2 of {HERE} {HERE} node2 node2 node3",
+        "ran",
+        "",
+    ]
     launcher.close()
 
 

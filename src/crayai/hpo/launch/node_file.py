@@ -4,6 +4,7 @@ Nobody there finds free nodes for us, as ``srun`` does: each slot of the keeper 
 that the program of an evaluation, and an MPI library, find as their ``$PBS_NODEFILE``. In the study's ``jobs``:
 
     nodes/3        the nodes of slot 3
+    nodes/all      the file of the job, which on other nodes need not be there
     environment    the driver's, for other nodes
     start          what a node is asked to run: sets a step's environment, and runs its script
     step           what the keeper runs: asks the first node of its slot to start, and to end where it is told to
@@ -13,6 +14,7 @@ A node is asked by ``pbs_tmrsh`` (PBS), ``pbsdsh -h`` (TORQUE), or else ``mpiexe
 """
 
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -29,11 +31,17 @@ from crayai.hpo.launch.pbs import Pbs
 
 _ASKING = {"pbs_tmrsh": ["pbs_tmrsh"], "pbsdsh": ["pbsdsh", "-h"], "mpiexec": ["mpiexec", "-n", "1", "-host"]}
 """How another node is asked to run a command, each by the program that does it; the node's name follows."""
+_HOST_FILES = (
+    "HYDRA_HOST_FILE", "I_MPI_HYDRA_HOST_FILE", "OMPI_MCA_orte_default_hostfile", "PRTE_MCA_prte_default_hostfile",
+)  # fmt: skip
+"""In which variables MPICH, Intel MPI and Open MPI look for a file of the nodes to be used."""
+_OUTAGE = re.compile(r"tm_init failed|TM_ENOTCONNECTED|error from tm_")
 _START = """\
 #!/bin/sh
 # Runs a step of a crayai study on this node: start NAME SLOT
 . {root}/environment
 export CRAYAI_SLOT="$2" PBS_NODEFILE={root}/nodes/"$2" CRAYAI_JOB="$(hostname) $$"
+export {host_files}
 exec /bin/sh {root}/steps/"$1"
 """
 _STEP = """\
@@ -120,8 +128,14 @@ class NodeFile:
         return []
 
     def prefix(self, shape: Shape) -> list[str]:
-        """Return the words before a command that runs on several nodes, or has arguments to be launched with."""
-        return Pbs().launch(shape.nodes_per_eval, shlex.split(shape.arguments))
+        """Return the words before a command that runs on several nodes, or has arguments to be launched with.
+
+        By the line of a node in ``$PBS_NODEFILE`` an MPI library tells PBS which one it means, so that must be the file
+        of the job; which of its nodes are to be used, other variables say.
+        """
+        words = Pbs().launch(shape.nodes_per_eval, shlex.split(shape.arguments))
+        of_job = ["env", f"PBS_NODEFILE={self._root / 'nodes' / 'all'}"] if shape.nodes_per_eval > 1 else []
+        return [*of_job, *words]
 
     def step(self, task: Task, name: str, shape: Shape, script: Path) -> list[str]:  # noqa: ARG002 - known by its name
         """Return the command that has a step run on the nodes of its slot."""
@@ -146,9 +160,9 @@ class NodeFile:
             return Exited(-9, limit)
         return Gone(f"its step has left no record of its end: {said}")
 
-    def is_outage(self, said: str) -> bool:  # noqa: ARG002 - whoever is asked is on its node
-        """Return that this is unknown here."""
-        return False
+    def is_outage(self, said: str) -> bool:
+        """Return whether the daemon of a node did not answer."""
+        return bool(_OUTAGE.search(said))
 
     def _of_slot(self, slot: int, shape: Shape) -> list[str]:
         """Return the nodes of a slot; those that share nodes are spread over them."""
@@ -162,8 +176,15 @@ class NodeFile:
         for slot in range(shape.slots):
             lines = [f"{node}\n" for node in self._of_slot(slot, shape)]
             (self._root / "nodes" / str(slot)).write_text("".join(lines), encoding="utf-8")
+        shutil.copyfile(os.environ["PBS_NODEFILE"], self._root / "nodes" / "all")
+        host_files = " ".join(f'{name}={quoted}/nodes/"$2"' for name in _HOST_FILES)
         words = {"root": quoted, "here": shlex.quote(self._here), "asking": shlex.join(self._asking)}
-        texts = {"start": _START.format(**words), "step": _STEP.format(**words), "end": _END, "environment": exports()}
+        texts = {
+            "start": _START.format(**words, host_files=host_files),
+            "step": _STEP.format(**words),
+            "end": _END,
+            "environment": exports(),
+        }
         for name, text in texts.items():
             path = self._root / name
             path.touch(mode=0o600)
