@@ -1,5 +1,6 @@
 """What the script of a task does when it is started, once more, or in vain; it needs nothing but a plain shell."""
 
+import fcntl
 import subprocess
 
 import pytest
@@ -46,6 +47,22 @@ def test_a_job_that_is_started_again_after_it_was_told_to_end(task, proofs):
     with (proofs.directory / f"{name_of(task)}.end").open("a") as file:
         file.write("asked yes\n")
     assert run(task, proofs) == (3, 2)
+
+
+def test_a_job_that_is_told_to_end_before_it_begins(task, proofs):
+    """It waits for the lock of a run before it; what it is told meanwhile counts, and its program does not run."""
+    script = proofs.directory / "script"
+    script.write_text(script_of(task, proofs.directory, script, "true"))
+    with script.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        job = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"})
+        while not proofs.owner(name_of(task)):
+            assert job.poll() is None
+        job.terminate()
+        assert job.wait(60) == 143
+    end = proofs.end(name_of(task))
+    assert end is not None
+    assert end.was_asked
 
 
 def test_a_job_that_is_cancelled(task, proofs):

@@ -49,12 +49,16 @@ node="${{SLURM_NODEID:-0}}"
 [ "$node" = 0 ] && name={name} || name={name}."$node"
 cd {proofs} && cd {directory} || {{ echo "crayai: $(hostname) does not see the directory" >&2; exit {missing}; }}
 [ ! -e {proofs}/{name}.cancelled ] || exit 0
+asked= child=
+trap 'asked=yes; [ ! "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT USR1
 if [ "$first" ]; then
   ln -sn "$me" {proofs}/"$name".claim 2>/dev/null
   [ "$(readlink {proofs}/"$name".claim)" = "$me" ] || exit 0  # another one was first
   if [ "$node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
     exec 9>>{path}
-    flock -w {patience} 9  # what a node without its daemon still runs, though the job was started again, holds it
+    tries={patience}
+    flock -w 1 9  # what a node without its daemon still runs, though the job was started again, holds it
+    while [ $? = 1 ] && [ ! "$asked" ] && [ $((tries -= 1)) -gt 0 ]; do flock -w 1 9; done
   fi
   if read -r fact code <{proofs}/"$name".end && [ "$code" -lt {signalled} ] && ! grep -q asked {proofs}/"$name".end
   then exit 0  # it ended by itself, and the job was started again before anybody heard of it
@@ -67,14 +71,16 @@ if [ "$first" ]; then
   fi
 fi
 read -r began rest </proc/uptime
-asked=
-trap 'asked=yes; kill -TERM "$child" 2>/dev/null' TERM INT USR1
 {files}
-{command} &
-child=$!
-wait "$child"
-code=$?
-while [ "$asked" ] && kill -0 "$child" 2>/dev/null; do
+code={terminated}
+if [ ! "$asked" ]; then
+  {command} &
+  child=$!
+  [ ! "$asked" ] || kill -TERM "$child" 2>/dev/null
+  wait "$child"
+  code=$?
+fi
+while [ "$asked" ] && [ "$child" ] && kill -0 "$child" 2>/dev/null; do
   wait "$child"
   code=$?
 done
@@ -108,6 +114,7 @@ def script_of(task: Task, proofs: Path, path: Path, command: str, *, writes: boo
         name=quote(name_of(task)),
         by_hand=BY_HAND,
         patience=_PATIENCE_SECONDS,
+        terminated=_TERMINATED,
         signalled=SIGNALLED,
         program=quote(task.argv[0]),
         proofs=quote(str(proofs)),
