@@ -24,8 +24,8 @@ test-tensorflow: $(VENV)/dev  ## test the example in Keras, with TensorFlow in a
 	$(VENV)/tensorflow/bin/python -m pip install --quiet --disable-pip-version-check tensorflow --editable '.[dev]'
 	$(VENV)/tensorflow/bin/python -m pytest -q tests/test_training_examples.py -k keras
 
-test: $(VENV)/dev  ## the tests alone
-	$(BIN)/python -m pytest -q
+test: $(VENV)/dev  ## the tests alone; most of their time they wait, so three run at once
+	$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal
 
 lint: $(VENV)/dev  ## format and lint
 	$(BIN)/ruff format --check --quiet .
