@@ -1,8 +1,10 @@
-"""Kills drivers of studies on stand-ins of PBS and TORQUE at random, and counts what was lost or ran twice.
+"""Kills drivers of studies on stand-ins of PBS, TORQUE and Moab at random, and counts what was lost or ran twice.
 
     python benchmarks/pbs_kills.py [--rounds 6] [--seed 1]
 
-Drivers are killed, or told to end; answers of qsub are lost; nobody reaches the server; the server forgets jobs.
+Drivers are killed, or told to end; answers of qsub are lost; nobody reaches the server, or its answers break off; it
+forgets jobs, or keeps no history; the daemons of nodes die alone. A tenth of the evaluations takes longer than it takes
+to call a job lost of which nothing is heard.
 """
 
 import argparse
@@ -19,13 +21,14 @@ from pathlib import Path
 from crayai.hpo.testing.batch_stand_in import StandIn
 
 EVALUATIONS = 40
-MOST_SECONDS = 120
+MOST_SECONDS = 300
 
 
 def one_round(flavour: str, root: Path, rng: random.Random) -> str:
     """Run a study to its end, whatever happens to its drivers; return what happened and what it has cost."""
     program = (
-        f"echo $CRAYAI_EVALUATION >> {root}/began; sleep 0.2; echo $CRAYAI_EVALUATION >> {root}/ended; echo FoM: 1"
+        f"echo $CRAYAI_EVALUATION >> {root}/began; case $CRAYAI_EVALUATION in *3) sleep 13 ;; *) sleep 0.2 ;; esac; "
+        f"echo $CRAYAI_EVALUATION >> {root}/ended; echo FoM: 1"
     )
     options = f"--launcher {flavour} --nodes 4 --strategy random --num-iters {EVALUATIONS} --seed 1 --poll-seconds 0.2"
     words = [sys.executable, "-m", "crayai", "run", "-q", "--dir", str(root / "study"), *options.split()]
@@ -36,6 +39,8 @@ def one_round(flavour: str, root: Path, rng: random.Random) -> str:
         environment = {**os.environ, "PATH": f"{batch.bin}:{os.environ['PATH']}"}
         if rng.random() < 0.5:
             batch.forget_ends()
+        if flavour == "pbs" and rng.random() < 0.5:
+            batch.keep_no_history()
         while time.monotonic() < deadline:
             driver = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
@@ -50,7 +55,12 @@ def one_round(flavour: str, root: Path, rng: random.Random) -> str:
 
 def harm(batch: StandIn, driver: subprocess.Popen[bytes], rng: random.Random) -> str:
     """Do something bad, of which the driver dies; return what."""
-    what = rng.choice(["killed", "killed", "told to end", "answer lost, killed", "server away, killed"])
+    what = rng.choice(
+        ["killed", "told to end", "answer lost, killed", "server away, killed", "broken off", "daemon dead"]
+    )
+    if what == "daemon dead":
+        batch.fail_node(daemon_alone=True)
+    batch.break_off(after_first=what == "broken off")  # and is mended with the next fault
     if what.startswith("answer"):
         batch.lose_answer()
     if what.startswith("server"):

@@ -80,10 +80,16 @@ def test_several_are_an_array(batch, launcher, tmp_path):
 def test_the_environment_of_the_driver(launcher, tmp_path, monkeypatch):
     """A job finds what the driver has, with whatever values."""
     monkeypatch.setenv("ODD", odd := "a 'b' \"c\"\n$(d)")
-    task = make_task(tmp_path, 0, ["sh", "-c", 'printf %s "$ODD"'])
-    launcher.submit(task)
-    assert ends_of(launcher, [task]) == [Exited(0)]
-    assert Path(task.stdout).read_text() == odd
+    ours = dict.fromkeys(("name", "place", "node", "code", "first"), "of the user")
+    for name, text in ours.items():
+        monkeypatch.setenv(name, text)
+    tasks = [
+        make_task(tmp_path, n, ["sh", "-c", f'printf %s "$ODD{"".join(map("${}".format, ours))}"']) for n in (0, 1)
+    ]
+    for task in tasks:
+        launcher.submit(task)
+    assert ends_of(launcher, tasks) == [Exited(0)] * 2
+    assert [Path(task.stdout).read_text() for task in tasks] == [odd + "".join(ours.values())] * 2
 
 
 @pytest.fixture

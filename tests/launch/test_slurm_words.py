@@ -116,7 +116,7 @@ def test_options():
 def test_a_script_of_a_path_with_blanks():
     """Whatever is in the path of a study, the script runs the job of its place."""
     script = Slurm().script(Path("/a b/$c"), 3)
-    assert "exec /bin/sh '/a b/$c'/\"$place\"" in script
+    assert "exec /bin/sh '/a b/$c'/\"$_place\"" in script
 
 
 @pytest.mark.parametrize(

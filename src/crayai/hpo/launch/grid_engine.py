@@ -43,11 +43,11 @@ class GridEngine:
         return (
             "#!/bin/sh\n"
             f"# {count} evaluations of a crayai study\n"
-            "place=$((SGE_TASK_ID - 1))\n"
-            f'exec >>{where}/log."$place" 2>&1\n'
+            "_place=$((SGE_TASK_ID - 1))\n"
+            f'exec >>{where}/log."$_place" 2>&1\n'
             f"[ ! -r {where}/environment ] || . {where}/environment\n"
             'export CRAYAI_JOB="$JOB_ID.$SGE_TASK_ID"\n'
-            f'/bin/sh {where}/"$place" || exit 1\n'
+            f'/bin/sh {where}/"$_place" || exit 1\n'
         )
 
     def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough

@@ -79,10 +79,10 @@ class Pbs:
         return (
             "#!/bin/sh\n"
             f"# {count} evaluations of a crayai study\n"
-            f'place="${{{self.index}:-0}}"\n'
+            f'_place="${{{self.index}:-0}}"\n'
             f"[ ! -r {where}/environment ] || . {where}/environment\n"
             'export CRAYAI_JOB="$PBS_JOBID"\n'
-            f'exec /bin/sh {where}/"$place"\n'
+            f'exec /bin/sh {where}/"$_place"\n'
         )
 
     def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough

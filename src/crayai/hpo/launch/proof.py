@@ -42,59 +42,58 @@ _SCRIPT = """\
 #!/bin/sh
 # Evaluation {number} of a crayai study, written for a compute node. By hand: sh {path}
 {exports}
-me="${{CRAYAI_JOB:-${{SLURM_STEP_ID:+$SLURM_JOB_ID.$SLURM_STEP_ID}}}}"
-me="${{me:-{by_hand}}}"
-node="${{SLURM_NODEID:-0}}"
-[ "${{SLURM_LOCALID:-0}}" = 0 ] && first=yes || first=  # of the ranks on a node, the first keeps the records
-[ "$node" = 0 ] && name={name} || name={name}."$node"
+_me="${{CRAYAI_JOB:-${{SLURM_STEP_ID:+$SLURM_JOB_ID.$SLURM_STEP_ID}}}}"
+_me="${{_me:-{by_hand}}}"
+_node="${{SLURM_NODEID:-0}}"
+[ "${{SLURM_LOCALID:-0}}" = 0 ] && _first=yes || _first=  # of the ranks on a node, the first keeps the records
+_task={proofs}/{name}
+_asked= _child= _code={terminated}
+trap '_asked=yes; [ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null' TERM INT USR1
 cd {proofs} && cd {directory} || {{ echo "crayai: $(hostname) does not see the directory" >&2; exit {missing}; }}
-[ ! -e {proofs}/{name}.cancelled ] || exit 0
-asked= child=
-trap 'asked=yes; [ ! "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT USR1
-if [ "$first" ]; then
-  ln -sn "$me" {proofs}/"$name".claim 2>/dev/null
-  [ "$(readlink {proofs}/"$name".claim)" = "$me" ] || exit 0  # another one was first
-  if [ "$node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
+[ ! -e "$_task".cancelled ] || exit 0
+[ "$_node" = 0 ] || _task="$_task.$_node"
+if [ "$_first" ]; then
+  ln -sn "$_me" "$_task".claim 2>/dev/null
+  [ "$(readlink "$_task".claim)" = "$_me" ] || exit 0  # another one was first
+  if [ "$_node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
     exec 9>>{path}
-    tries={patience}
+    _tries={patience}
     flock -w 1 9  # what a node without its daemon still runs, though the job was started again, holds it
-    while [ $? = 1 ] && [ ! "$asked" ] && [ $((tries -= 1)) -gt 0 ]; do flock -w 1 9; done
+    while [ $? = 1 ] && [ ! "$_asked" ] && [ $((_tries -= 1)) -gt 0 ]; do flock -w 1 9; done
   fi
-  if read -r fact code <{proofs}/"$name".end && [ "$code" -lt {signalled} ] && ! grep -q asked {proofs}/"$name".end
+  if read -r _fact _ended <"$_task".end && [ "$_ended" -lt {signalled} ] && ! grep -q asked "$_task".end
   then exit 0  # it ended by itself, and the job was started again before anybody heard of it
   fi 2>/dev/null
-  rm -f {proofs}/"$name".end
+  rm -f "$_task".end
   if ! command -v {program} >/dev/null; then
-    echo "error "{program}": there is no such program on $(hostname)" >{proofs}/"$name".end~
-    mv {proofs}/"$name".end~ {proofs}/"$name".end
+    echo "error "{program}": there is no such program on $(hostname)" >"$_task".end~ && mv "$_task".end~ "$_task".end
     exit 127
   fi
 fi
-read -r began rest </proc/uptime
+read -r _began _rest </proc/uptime
 {files}
-code={terminated}
-if [ ! "$asked" ]; then
+if [ ! "$_asked" ]; then
   {command} &
-  child=$!
-  [ ! "$asked" ] || kill -TERM "$child" 2>/dev/null
-  wait "$child"
-  code=$?
+  _child=$!
+  [ ! "$_asked" ] || kill -TERM "$_child" 2>/dev/null
+  wait "$_child"
+  _code=$?
+  while [ "$_asked" ] && kill -0 "$_child" 2>/dev/null; do
+    wait "$_child"
+    _code=$?
+  done
 fi
-while [ "$asked" ] && [ "$child" ] && kill -0 "$child" 2>/dev/null; do
-  wait "$child"
-  code=$?
-done
-read -r ended rest </proc/uptime
-if [ "$first" ]; then
+read -r _ended _rest </proc/uptime
+if [ "$_first" ]; then
   {{
-    echo "code $code"
-    echo "began $began"
-    echo "ended $ended"
+    echo "code $_code"
+    echo "began $_began"
+    echo "ended $_ended"
     echo "location ${{SLURMD_NODENAME:-$(hostname)}}"
-    [ ! "$asked" ] || echo "asked yes"
-  }} >{proofs}/"$name".end~ && mv {proofs}/"$name".end~ {proofs}/"$name".end
+    [ ! "$_asked" ] || echo "asked yes"
+  }} >"$_task".end~ && mv "$_task".end~ "$_task".end
 fi
-exit "$code"
+exit "$_code"
 """
 
 

@@ -77,9 +77,9 @@ class Slurm:
         return (
             "#!/bin/sh\n"
             f"# {count} evaluations of a crayai study\n"
-            f'place="${{SLURM_ARRAY_TASK_ID:-0}}"\n'
-            'export CRAYAI_JOB="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}_$place"\n'
-            f'exec /bin/sh {where}/"$place"\n'
+            f'_place="${{SLURM_ARRAY_TASK_ID:-0}}"\n'
+            'export CRAYAI_JOB="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}_$_place"\n'
+            f'exec /bin/sh {where}/"$_place"\n'
         )
 
     def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough
