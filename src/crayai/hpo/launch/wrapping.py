@@ -11,7 +11,7 @@ from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.binds import Bind, binds_of
 from crayai.hpo.launch.container import Container, container_of, with_engine
 from crayai.hpo.launch.engines import ENGINES, Place, srun_arguments
-from crayai.hpo.launch.environment import entering, prefix_of
+from crayai.hpo.launch.environment import entering, pasting, prefix_of
 from crayai.hpo.launch.urika import Urika
 
 LAUNCHER_VARIABLES = (
@@ -42,7 +42,7 @@ class Wrapping:
         """Return the command that runs `argv` inside, in `directory`, where it has the variables of `environment`."""
         if self.urika is not None:
             return tuple(self.urika.around(argv, environment, self.prefix))
-        words = self._inside(argv, directory)
+        words = self._inside([*entering(self.prefix), *argv], directory)
         if self.container is None or not (guard := ENGINES[self.container.engine].guard):
             return tuple(words)
         variables = "|".join([*environment, *LAUNCHER_VARIABLES])
@@ -56,7 +56,7 @@ class Wrapping:
         setting = _setting(environment or {})
         if self.urika is not None:
             return self.urika.around(argv, environment or {}, self.prefix)
-        words = self._inside([*setting, *argv], directory)
+        words = self._inside([*setting, *pasting(self.prefix), *argv], directory)
         return ["srun", *self.srun_arguments(directory), *words] if self._is_pyxis else words
 
     def srun_arguments(self, directory: Path) -> list[str]:
@@ -72,13 +72,12 @@ class Wrapping:
         return self.container is not None and self.container.engine == "pyxis"
 
     def _inside(self, argv: Sequence[str], directory: Path) -> list[str]:
-        """Return the command that runs `argv` in the environment, in the container."""
-        entered = [*entering(self.prefix), *argv]
+        """Return the command that runs `argv` in the container."""
         if self.container is None:
-            return entered
+            return list(argv)
         engine = ENGINES[self.container.engine]
         place = self._place(self.container, directory)
-        return [*engine.words(place), *_setting(self.container.environment), *entered]
+        return [*engine.words(place), *_setting(self.container.environment), *argv]
 
     def _place(self, container: Container, directory: Path) -> Place:
         """Return where a task runs, in terms of the engine."""
