@@ -81,6 +81,14 @@ def test_how_a_program_ends(container):
         assert time.monotonic() < deadline, "the program outlives its time"
 
 
+def test_a_program_that_is_asked_to_end_can_save(container):
+    """SIGTERM reaches it, and it has time to save."""
+    Path("train.sh").write_text("trap 'sleep 0.5; echo all >saved; exit 3' TERM\nsleep 99 &\nwait\n")
+    options = ["--strategy", "random", "--num-iters", 1, "--time-limit-minutes", 0.03, "--dir", "study"]
+    run("run", *options, "--param", "--lr=0.01..1", "--container", container, "--", "sh", "train.sh", code=3)
+    assert Path("saved").read_text() == "all\n"
+
+
 def test_a_population_is_trained(container):
     """Checkpoints are saved and loaded inside: each window goes on from the one before."""
     train = "n=0; [ ! -e $1 ] || read n <$1; echo $((n + 1)) >$2; echo FoM: -$((n + 1))"

@@ -26,7 +26,8 @@ LINES = {
     "enroot": "enroot start --mount=/work:/work --mount=/data:/in --env=NVIDIA_VISIBLE_DEVICES=all --own image "
     "sh -c CD /work",
     "bubblewrap": "bwrap --ro-bind image / --dev /dev --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys "
-    "--tmpfs /tmp --bind /work /work --ro-bind /data /in --chdir /work --unshare-pid --die-with-parent --own",
+    "--tmpfs /tmp --bind /work /work --ro-bind /data /in --chdir /work "
+    "--unshare-pid --new-session --die-with-parent --own",
     "pyxis": "srun --container-image=image --container-mounts=/work:/work,/data:/in:ro --container-workdir=/work "
     "--container-readonly --own",
 }

@@ -155,7 +155,7 @@ def _bubblewrap(place: Place) -> list[str]:
         place.program, "--bind" if place.is_writable else "--ro-bind", place.image, "/",
         "--dev", "/dev", *place.gpu, "--proc", "/proc", "--ro-bind", "/sys", "/sys",
         "--tmpfs", "/tmp", *binds,  # noqa: S108 - the container's
-        "--chdir", place.directory, "--unshare-pid", "--die-with-parent", *place.words,
+        "--chdir", place.directory, "--unshare-pid", "--new-session", "--die-with-parent", *place.words,
     ]  # fmt: skip
 
 
@@ -232,6 +232,7 @@ ENGINES: Mapping[str, Engine] = {
     "bubblewrap": Engine(
         program="bwrap",
         words=_bubblewrap,
+        guard=guards.SANDBOX,
         takes=("directory",),
         found_by=("directory",),
         advice="unpack it, and give the directory",

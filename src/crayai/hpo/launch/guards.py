@@ -44,3 +44,16 @@ echo over >&4
 exit "$code"
 """
 """For ``podman run`` and its kin."""
+
+SANDBOX = f"""\
+# Runs bwrap, which the first signal kills with all inside, in a group of its own; the group inside is told instead.
+shift
+end() {{
+  read -r first rest 2>/dev/null <"/proc/$child/task/$child/children"
+  kill -TERM -"$first" 2>/dev/null || kill -TERM "$child" 2>/dev/null
+}}
+setsid "$@" &
+child=$!
+{_UNTIL_IT_IS_OVER}exit "$code"
+"""
+"""For ``bwrap --new-session``, whose only child leads that session; it dies with this shell."""
