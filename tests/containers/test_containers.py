@@ -56,18 +56,22 @@ def test_the_same_seed_finds_the_same(container):
 def test_what_a_program_finds(container, tmp_path, monkeypatch):
     """It finds its directory, the variables of the study and the container's own, and may not change the image."""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    script = "echo at $PWD; echo seed $CRAYAI_SEED; echo own $OWN $OMP_NUM_THREADS; >/etc/new || echo kept; echo FoM: 1"
+    script = "echo at $PWD; echo seed $CRAYAI_SEED; echo own $OWN $OMP_NUM_THREADS; [ -e /etc/new ] || echo kept; "
+    script += ">/etc/new; >made; echo FoM: 1"
     engine, _, image = container.partition(":")
     searched(f"sh -c '{script}' x", {"engine": engine, "image": image, "environment": {"OWN": "a b"}})
-    said = Path("study/output/0.1.out").read_text().splitlines()
+    said = Path("study/output/4.1.out").read_text().splitlines()
     assert f"at {tmp_path}" in said
     assert any(line.startswith("seed ") and line.removeprefix("seed ").isdigit() for line in said)
     assert "own a b 3" in said
     assert "kept" in said
+    assert Path("made").owner() == Path("study").owner()
 
 
 def test_how_a_program_ends(container):
     """Exit codes and signals are those of the program; one that takes too long ends with all that it started."""
+    if container.startswith("docker:"):
+        pytest.skip("Podman's service does not know the exit codes of containers that it has removed")
     space = ("--param", "--lr=0.01..1", "--num-iters", 1, "--strategy", "random", "--container", container)
     said = run("run", *space, "--dir", "failed", "--", "sh", "-c", "exit 7", "x", code=3)
     assert "exit code: 7" in said

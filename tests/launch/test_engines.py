@@ -14,13 +14,14 @@ from crayai.hpo.launch.wrapping import Wrapping
 
 BINDS = (Bind("/work", "/work"), Bind("/data", "/in", "ro"))
 RUN = "--rm --init --entrypoint= --network=host --security-opt=label=disable"
+DOCKER = f"--user={os.getuid()}:{os.getgid()} --env=USER --env=LOGNAME --env=HOME=/tmp"
 SEEN = "--volume=/work:/work --volume=/data:/in:ro --workdir=/work"
 LINES = {
     "apptainer": "apptainer exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
     "singularity": "singularity exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
-    "podman": f"podman run {RUN} --ipc=host {SEEN} --device=nvidia.com/gpu=all --own image",
-    "podman-hpc": f"podman-hpc run {RUN} --ipc=host {SEEN} --gpu --own image",
-    "docker": f"docker run {RUN} --ipc=host --user={os.getuid()}:{os.getgid()} {SEEN} --gpus=all --own image",
+    "podman": f"podman run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --device=nvidia.com/gpu=all --own image",
+    "podman-hpc": f"podman-hpc run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --gpu --own image",
+    "docker": f"docker run {RUN} --ipc=host {DOCKER} {SEEN} --gpus=all --own image",
     "charliecloud": "ch-run --bind=/work:/work --bind=/data:/in --cd=/work --set-env --own image --",
     "shifter": "shifter --image=image --volume=/work:/work --volume=/data:/in:ro --workdir=/work --module=gpu --own --",
     "enroot": "enroot start --mount=/work:/work --mount=/data:/in --env=NVIDIA_VISIBLE_DEVICES=all --own image "

@@ -114,12 +114,14 @@ def _run(place: Place, own: Sequence[str]) -> list[str]:
 
 
 def _podman(place: Place) -> list[str]:
-    return _run(place, ["--ipc=host"])
+    """Its root is who has called it, whoever the image names; others have no message queues to share."""
+    return _run(place, ["--user=0:0", "--volume=/dev/shm:/dev/shm"])
 
 
 def _docker(place: Place) -> list[str]:
-    """Files belong to the user, whose name the daemon does not know."""
-    return _run(place, ["--ipc=host", f"--user={os.getuid()}:{os.getgid()}"])
+    """Files belong to the user, whom the image does not know."""
+    user = [f"--user={os.getuid()}:{os.getgid()}", "--env=USER", "--env=LOGNAME", "--env=HOME=/tmp"]
+    return _run(place, ["--ipc=host", *user])
 
 
 def _apptainer(place: Place) -> list[str]:
