@@ -1,5 +1,6 @@
 """Studies in containers, with engines that really run them."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,9 @@ import pytest
 
 from crayai import hpo
 from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.engines import own_failure
+from crayai.hpo.launch.wrapping import wrapping_of
 from crayai.hpo.records import Completed
 from crayai.hpo.store.query import Reader
 
@@ -83,6 +87,19 @@ def test_how_a_program_ends(container):
     deadline = time.monotonic() + 30
     while subprocess.run(["pgrep", "-f", "sleep 1234567"], check=False, capture_output=True).returncode == 0:
         assert time.monotonic() < deadline, "the program outlives its time"
+
+
+def test_an_engine_that_cannot_run_anything(container, tmp_path):
+    """It says so, and the program is not blamed; a program that is not there is its own fault."""
+    engine, _, image = container.partition(":")
+    missing = f"{image}gone"
+    for where, is_to_blame in ((missing, True), (image, False)):
+        wrapping = wrapping_of(Container(image=where, engine=engine), "", [tmp_path])
+        words = wrapping.around(["no-such-program"], tmp_path, {}, "study:1:1")
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **wrapping.variables()}
+        )
+        assert bool(own_failure(done.returncode, done.stderr.splitlines())) == is_to_blame, done.stderr
 
 
 def test_a_program_that_is_asked_to_end_can_save(container):

@@ -9,7 +9,7 @@ from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.launch.binds import Bind, binds_of
 from crayai.hpo.launch.container import Container, container_of, with_engine
 from crayai.hpo.launch.engines import ENGINES
-from crayai.hpo.launch.images import check_mount_points, identity
+from crayai.hpo.launch.images import check_image, check_mount_points, identity
 from crayai.hpo.launch.wrapping import Wrapping
 
 BINDS = (Bind("/work", "/work"), Bind("/data", "/in", "ro"))
@@ -19,9 +19,10 @@ SEEN = "--volume=/work:/work --volume=/data:/in:ro --workdir=/work"
 LINES = {
     "apptainer": "apptainer exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
     "singularity": "singularity exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
-    "podman": f"podman run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --device=nvidia.com/gpu=all --own image",
-    "podman-hpc": f"podman-hpc run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --gpu --own image",
-    "docker": f"docker run {RUN} --ipc=host {DOCKER} {SEEN} --gpus=all --own image",
+    "podman": f"podman run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --device=nvidia.com/gpu=all --pull=never "
+    "--own image",
+    "podman-hpc": f"podman-hpc run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --gpu --pull=never --own image",
+    "docker": f"docker run {RUN} --ipc=host {DOCKER} {SEEN} --gpus=all --pull=never --own image",
     "charliecloud": "ch-run --bind=/work:/work --bind=/data:/in --cd=/work --set-env --own image --",
     "shifter": "shifter --image=image --volume=/work:/work --volume=/data:/in:ro --workdir=/work --module=gpu --own --",
     "enroot": "enroot start --mount=/work:/work --mount=/data:/in --env=NVIDIA_VISIBLE_DEVICES=all --own image "
@@ -131,8 +132,10 @@ def test_the_engine_that_is_here(tmp_path, monkeypatch):
     assert with_engine(Container(image="my.sif")).line == f"apptainer:{tmp_path}/my.sif"
     with pytest.raises(LaunchError, match="apptainer and podman and charliecloud are here: name one"):
         with_engine(Container(image=str(tmp_path)))
+    bubblewrap = with_engine(Container(image=str(tmp_path), engine="bubblewrap"))
     with pytest.raises(LaunchError, match="'bwrap' is not on PATH"):
-        with_engine(Container(image=str(tmp_path), engine="bubblewrap"))
+        check_image(bubblewrap, is_elsewhere=False)
+    check_image(bubblewrap, is_elsewhere=True)  # nodes may have it
 
 
 @pytest.fixture
@@ -204,7 +207,9 @@ def test_images_that_are_not_there(tmp_path):
         "enroot": "enroot create --name a:1",
     }.items():
         with pytest.raises(LaunchError, match=words):
-            identity(Container(image="a:1", engine=engine))
+            check_image(Container(image="a:1", engine=engine), is_elsewhere=False)
+        if ENGINES[engine].keeps_on_node:  # who knows what is there
+            check_image(Container(image="a:1", engine=engine), is_elsewhere=True)
     file = tmp_path / "a.sif"
     file.write_bytes(b"image")
     first = identity(Container(image=str(file), engine="apptainer"))

@@ -136,7 +136,7 @@ def container_of(wanted: Container | str | Mapping[str, Any] | None) -> Containe
 
 
 def with_engine(container: Container) -> Container:
-    """Return `container` with the engine that runs it here, and the absolute path of an image that has one.
+    """Return `container` with the engine that runs it, if none is named one that is here, and the path of its image.
 
     Raises:
         LaunchError: There is no engine, or more than one, or none that runs such an image.
@@ -145,11 +145,6 @@ def with_engine(container: Container) -> Container:
     if "://" in container.image:
         _refuse_address(container)
     name = container.engine or _engine_here(container.image)
-    if shutil.which(ENGINES[name].program) is None:
-        raise LaunchError(
-            f"container {container.image!r} needs the engine {name!r}, and its program {ENGINES[name].program!r} is "
-            "not on PATH here: install it, load its module, or name another engine"
-        )
     return replace(container, engine=name, image=_located(container.image, name))
 
 

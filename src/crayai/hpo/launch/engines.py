@@ -9,6 +9,7 @@ Where that, or the environment, needs more than the engine's command, a guard (s
 
 import os
 import pwd
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +62,7 @@ class Engine:
         takes: The kinds of images that it runs.
         found_by: The kinds, and the endings of files, for which it is chosen where no engine is named.
         stored: Returns what tells an image, by its name, from others of this name; raises LaunchError: it is not there.
+        keeps_on_node: Whether what it has by name is on each node for itself, so that nobody else can tell.
         advice: What to do where it does not run such an image.
         bind_options: Which options of a bind it knows.
         makes_mount_points: Whether it needs no directory in the image for what is bound.
@@ -69,6 +71,8 @@ class Engine:
         named: Returns the name under which it keeps a directory of images, which it does not run by the path; or "".
         gpus: What it is to be told for GPUs of a kind.
         variables: What it needs in its own environment, where that may be missing.
+        own_codes: Exit codes with which it ends when it could not run the program.
+        own_words: How the line begins in which it then says why; a pattern.
     """
 
     program: str
@@ -77,6 +81,7 @@ class Engine:
     takes: Sequence[Kind] = ("name",)
     found_by: Sequence[str] = ()
     stored: Callable[[str, str], str] = storage.unknown
+    keeps_on_node: bool = False
     advice: str = ""
     bind_options: BindOptions = "any"
     makes_mount_points: bool = True
@@ -85,6 +90,15 @@ class Engine:
     named: Callable[[Path], str] = _unnamed
     gpus: Mapping[str, Sequence[str]] = field(default_factory=dict)
     variables: Callable[[], Mapping[str, str]] = dict
+    own_codes: Sequence[int] = (1,)
+    own_words: str = ""
+
+
+def own_failure(code: int, said: Sequence[str]) -> str:
+    """Return the line, of the last ones on standard error, in which an engine says that it ran nothing; or ""."""
+    patterns = [engine.own_words for engine in ENGINES.values() if engine.own_words and code in engine.own_codes]
+    found = [line for line in said for pattern in patterns if re.match(pattern, line)]
+    return found[-1] if found else ""
 
 
 def srun_arguments(place: Place) -> list[str]:
@@ -102,6 +116,7 @@ def srun_arguments(place: Place) -> list[str]:
 def _run(place: Place, own: Sequence[str]) -> list[str]:
     """Return the words for Podman and its kin, with some of their own."""
     root = ["--rootfs"] if place.is_directory else []
+    pull = [] if root else ["--pull=never"]
     return [
         place.program, "run", "--rm", "--init", "--entrypoint=", "--network=host", "--security-opt=label=disable",
         *own,
@@ -109,7 +124,7 @@ def _run(place: Place, own: Sequence[str]) -> list[str]:
         f"--workdir={place.directory}",
         *place.gpu,
         *(["--read-only"] if root and not place.is_writable else []),
-        *place.words, *root, place.image,
+        *pull, *place.words, *root, place.image,
     ]  # fmt: skip
 
 
@@ -200,6 +215,8 @@ _APPTAINER = Engine(
     advice="give the path of a .sif file or of a directory",
     bind_options="ro",
     gpus={"nvidia": ["--nv"]},
+    own_codes=(255,),
+    own_words="FATAL: ",
 )
 _PODMAN = Engine(
     program="podman",
@@ -208,28 +225,36 @@ _PODMAN = Engine(
     takes=("name", "directory"),
     found_by=("name", "directory"),
     stored=storage.podman,
+    keeps_on_node=True,
     advice="load it, and give its name, or unpack it, and give the directory",
     gpus={"nvidia": ["--device=nvidia.com/gpu=all"]},
+    own_codes=(125, 126),
+    own_words="Error: ",
 )
 _LIKE_DOCKER = replace(_PODMAN, takes=("name",), found_by=("name",), advice="load it, and give its name")
 ENGINES: Mapping[str, Engine] = {
     "apptainer": _APPTAINER,
     "singularity": replace(_APPTAINER, program="singularity"),
-    "podman-hpc": replace(_LIKE_DOCKER, program="podman-hpc", gpus={"nvidia": ["--gpu"]}),
+    "podman-hpc": replace(_LIKE_DOCKER, program="podman-hpc", keeps_on_node=False, gpus={"nvidia": ["--gpu"]}),
     "podman": _PODMAN,
-    "docker": replace(_LIKE_DOCKER, program="docker", words=_docker, gpus={"nvidia": ["--gpus=all"]}),
+    "docker": replace(
+        _LIKE_DOCKER, program="docker", words=_docker, gpus={"nvidia": ["--gpus=all"]}, own_words="docker: "
+    ),
     "charliecloud": Engine(
         program="ch-run",
         words=_charliecloud,
         takes=("name", "file", "directory"),
         found_by=(".squashfs", ".sqfs", "directory"),
         stored=storage.charliecloud,
+        keeps_on_node=True,
         named=storage.charliecloud_name,
         advice="give a name of ch-image's, or the path of a directory or a .squashfs file",
         bind_options="none",
         makes_mount_points=False,
         gpus={"nvidia": []},
         variables=_user,
+        own_codes=(1, 31, 57),
+        own_words=r"ch-run\[\d+\]: error: (?!can't execve)",
     ),
     "bubblewrap": Engine(
         program="bwrap",
@@ -241,6 +266,7 @@ ENGINES: Mapping[str, Engine] = {
         bind_options="ro",
         makes_mount_points=False,
         gpus={"nvidia": ["--dev-bind", "/dev", "/dev"]},
+        own_words="bwrap: (?!execvp)",
     ),
     "shifter": Engine(
         program="shifter",
@@ -258,9 +284,11 @@ ENGINES: Mapping[str, Engine] = {
         takes=("name", "file"),
         found_by=(".sqsh",),
         stored=storage.enroot,
+        keeps_on_node=True,
         advice="give the name of a container, or the path of a .sqsh file",
         letters=":, ",
         gpus={"nvidia": ["--env=NVIDIA_VISIBLE_DEVICES=all"]},
+        own_words=r"\[ERROR\] ",
     ),
     "pyxis": Engine(
         program="srun",
@@ -269,6 +297,7 @@ ENGINES: Mapping[str, Engine] = {
         advice="give the path of a .sqsh file",
         letters=":, ",
         gpus={"nvidia": []},
+        own_words="slurmstepd: error: pyxis: ",
     ),
 }
 """The engines by their names, in the order in which they are tried where none is named."""
