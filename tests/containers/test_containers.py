@@ -59,15 +59,20 @@ def test_the_same_seed_finds_the_same(container):
 
 def test_what_a_program_finds(container, tmp_path, monkeypatch):
     """It finds its directory, the variables of the study and the container's own, and may not change the image."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for name, text in (("OMP_NUM_THREADS", "3"), ("PMI_RANK", "0"), ("WANDB_KEY", "a  $b")):
+        monkeypatch.setenv(name, text)
     script = "echo at $PWD; echo seed $CRAYAI_SEED; echo own $OWN $OMP_NUM_THREADS; [ -e /etc/new ] || echo kept; "
-    script += ">/etc/new; >made; echo FoM: 1"
+    script += ">/etc/new; >made; echo passed $PMI_RANK $WANDB_KEY; echo FoM: 1"
     engine, _, image = container.partition(":")
-    searched(f"sh -c '{script}' x", {"engine": engine, "image": image, "environment": {"OWN": "a b"}})
+    searched(
+        f"sh -c '{script}' x",
+        {"engine": engine, "image": image, "environment": {"OWN": "a b"}, "pass_environment": ["WANDB_*"]},
+    )
     said = Path("study/output/4.1.out").read_text().splitlines()
     assert f"at {tmp_path}" in said
     assert any(line.startswith("seed ") and line.removeprefix("seed ").isdigit() for line in said)
     assert "own a b 3" in said
+    assert "passed 0 a $b" in said
     assert "kept" in said
     assert Path("made").owner() == Path("study").owner()
 

@@ -1,6 +1,8 @@
 """The command lines of container engines, and what is refused before anything runs."""
 
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,8 +27,8 @@ LINES = {
     "docker": f"docker run {RUN} --ipc=host {DOCKER} {SEEN} --gpus=all --pull=never --own image",
     "charliecloud": "ch-run --bind=/work:/work --bind=/data:/in --cd=/work --set-env --own image --",
     "shifter": "shifter --image=image --volume=/work:/work --volume=/data:/in:ro --workdir=/work --module=gpu --own --",
-    "enroot": "enroot start --mount=/work:/work --mount=/data:/in --env=NVIDIA_VISIBLE_DEVICES=all --own image "
-    "sh -c CD /work",
+    "enroot": "enroot start --mount=/work:/work:rbind,x-create=auto --mount=/data:/in:rbind,x-create=auto,ro "
+    "--env=NVIDIA_VISIBLE_DEVICES=all --own image sh -c CD /work",
     "bubblewrap": "bwrap --ro-bind image / --dev /dev --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys "
     "--tmpfs /tmp --bind /work /work --ro-bind /data /in --chdir /work "
     "--unshare-pid --new-session --die-with-parent --own",
@@ -64,6 +66,63 @@ def test_what_is_run(engine):
         assert words == line
     else:
         assert list(around) == line
+
+
+ENROOT = """\
+#!/usr/bin/env bash
+[ "$1" = start ] && shift
+while [ "${1#--}" != "$1" ]; do
+  case $1 in
+    --env=*=*) echo "${1#--env=}" ;;
+    --env=*) name=${1#--env=}; echo "$name=${!name}" ;;
+    --rc) [ -p "$2" ] && cp -Lp "$2" rc; shift ;;
+  esac
+  shift
+done >environment
+shift
+exec sh rc "$@"
+"""
+"""What `enroot start` does with variables and the script of --rc."""
+
+APPTAINER = "#!/bin/sh\nenv -0 >environment\n"
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """Return a function that runs a task in a stand-in of an engine, and returns the variables that it was given."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(engine, text, variables, *, passed=()):
+        (tmp_path / engine).write_text(text)
+        (tmp_path / engine).chmod(0o755)
+        around = Wrapping(container=Container(image="image", engine=engine, pass_environment=passed))
+        words = around.around(["sh", "-c", "echo done $1", "sh", "a  b"], tmp_path, {"LR": "0.1"}, "study:1:1")
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **variables}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        said = (tmp_path / "environment").read_text()
+        return done.stdout, dict(line.split("=", 1) for line in said.split("\0" if "\0" in said else "\n") if line)
+
+    return run
+
+
+@pytest.mark.parametrize("engine", ["apptainer", "singularity"])
+def test_variables_that_apptainer_is_to_set(ran, engine):
+    """Those of the study, of launchers and of the user, as they are: it reads values as the shell would."""
+    odd = """a $HOME `id` "x" 'y' \\n
+    end"""
+    given = {"LR": odd, "CRAYAI_SEED": "7", "SLURM_PROCID": "0", "WANDB_KEY": "k", "OTHER": "o", "OMP_NUM_THREADS": "2"}
+    _, found = ran(engine, APPTAINER, {**given, "APPTAINERENV_OMP_NUM_THREADS": "4"}, passed=["WANDB_*"])
+    inside = {name.removeprefix("APPTAINERENV_"): text for name, text in found.items() if name.startswith("APPT")}
+    assert re.sub(r"\\([$`\\])", r"\1", inside.pop("LR")) == odd
+    assert inside == {"CRAYAI_SEED": "7", "SLURM_PROCID": "0", "WANDB_KEY": "k", "OMP_NUM_THREADS": "4"}
+    assert ("SINGULARITYENV_CRAYAI_SEED" in found) == (engine == "singularity")
+
+
+def test_what_enroot_is_given(ran):
+    """Only variables that are set, and a start that runs the program, not the entry point of the image."""
+    said, found = ran("enroot", ENROOT, {"LR": "0.1", "CRAYAI_SEED": "7", "WANDB_KEY": "k", "CUDA_DEVICE_ORDER": "x"})
+    assert said == "done a b\n"
+    assert found == {"LR": "0.1", "CRAYAI_SEED": "7"}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +164,8 @@ def test_text_and_tables(text, engine, image):
         ({"image": "a", "binds": ["relative"]}, "absolute paths"),
         ({"image": "a", "binds": ["/no/such/directory"]}, "there is no /no/such/directory"),
         ({"image": "a", "gpu": "yes"}, "true or false"),
+        ({"image": "a", "pass_environment": "WANDB_*"}, "must be a list of texts"),
+        ({"image": "a", "pass_environment": ["A B"]}, "names of variables, with \\* for any letters, got 'A B'"),
         ({"image": "a", "engine_args": "'"}, "no list of words"),
         ({"image": "a", "engine": "shifter", "writable": True}, "never changes images"),
         ({"image": "a", "engine": "charliecloud", "binds": ["/usr:/usr:ro"]}, "must be writable with"),

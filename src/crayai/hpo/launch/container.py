@@ -1,5 +1,6 @@
 """What a container is to a study: an image, the engine that runs it, and what it sees of this machine."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from crayai.hpo.launch.binds import bind_of
 from crayai.hpo.launch.engines import ENGINES, Kind
 
 _ALIASES = {engine.program: name for name, engine in ENGINES.items() if name != "pyxis"}
+_VARIABLE = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]*")
 _EXPLICIT = ("/", "./", "../", "~")
 
 
@@ -29,6 +31,8 @@ class Container:
         binds: What else it sees, such as ``/data``, ``/scratch/me:/data`` or ``/data:/data:ro``.
         gpu: Whether it is given the GPUs, by the engine's option for that.
         environment: Variables to set inside.
+        pass_environment: Names of more variables that it is to have as they are outside, such as ``WANDB_*``; only some
+            engines pass on all.
         writable: Whether what the program writes elsewhere than in binds may change the image.
         engine_args: More options of the engine's command that runs a container.
 
@@ -41,6 +45,7 @@ class Container:
     binds: Sequence[str] = ()
     gpu: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    pass_environment: Sequence[str] = ()
     writable: bool = False
     engine_args: str = ""
 
@@ -57,16 +62,24 @@ class Container:
             self._check_engine()
 
     def _check_kinds(self) -> None:
-        if isinstance(self.binds, str) or not all(isinstance(bind, str) for bind in self.binds):
-            raise SettingsError(f"binds of container must be a list of texts, got {self.binds!r}")
+        for key in ("binds", "pass_environment"):
+            value = getattr(self, key)
+            if isinstance(value, str) or not all(isinstance(text, str) for text in value):
+                raise SettingsError(f"{key} of container must be a list of texts, got {value!r}")
+        for pattern in self.pass_environment:
+            if not _VARIABLE.fullmatch(pattern):
+                raise SettingsError(
+                    "pass_environment of container must have names of variables, with * for any letters, got "
+                    f"{pattern!r}"
+                )
         for name, text in dict(self.environment).items():
             if not isinstance(text, str) or not name or "=" in name:
                 raise SettingsError(f"environment of container must be names with texts, got {name!r}: {text!r}")
+
+    def _check_names(self) -> None:
         for name in ("gpu", "writable"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} of container must be true or false, got {getattr(self, name)!r}")
-
-    def _check_names(self) -> None:
         if not isinstance(self.image, str) or not self.image or self.image.startswith("-"):
             raise SettingsError(f"image of container must be the name or the path of an image, got {self.image!r}")
         if self.engine not in ("", *ENGINES):

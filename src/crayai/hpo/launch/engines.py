@@ -186,12 +186,16 @@ def _shifter(place: Place) -> list[str]:
     ]  # fmt: skip
 
 
+def _fstab(bind: Bind) -> str:
+    return ",".join(["rbind", "x-create=auto", *([bind.options] if bind.options else [])])
+
+
 def _enroot(place: Place) -> list[str]:
     """There is no option for the directory: a shell inside goes there."""
     return [
         place.program, "start",
         *(["--rw"] if place.is_writable else []),
-        *(f"--mount={bind.source}:{bind.destination}" for bind in place.binds),
+        *(f"--mount={Bind(bind.source, bind.destination, _fstab(bind))}" for bind in place.binds),
         *place.gpu,
         *place.words, place.image,
         "sh", "-c", 'cd "$0" && exec "$@"', place.directory,
@@ -210,6 +214,7 @@ def _user() -> dict[str, str]:
 _APPTAINER = Engine(
     program="apptainer",
     words=_apptainer,
+    guard=guards.EXPORT,
     takes=("file", "directory"),
     found_by=(".sif", ".img", "directory"),
     advice="give the path of a .sif file or of a directory",
@@ -281,6 +286,7 @@ ENGINES: Mapping[str, Engine] = {
     "enroot": Engine(
         program="enroot",
         words=_enroot,
+        guard=guards.START,
         takes=("name", "file"),
         found_by=(".sqsh",),
         stored=storage.enroot,

@@ -57,3 +57,35 @@ child=$!
 {_UNTIL_IT_IS_OVER}exit "$code"
 """
 """For ``bwrap --new-session``, whose only child leads that session; it dies with this shell."""
+
+EXPORT = rf"""\
+# Sets variables inside whatever the image and options such as --cleanenv say, but not those the user has set so.
+wanted=$1
+shift
+prefixes=APPTAINERENV_
+[ "$1" = apptainer ] || prefixes="$prefixes SINGULARITYENV_"
+for variable in {_GIVEN}; do
+  eval "value=\$$variable"
+  case $value in  # which is text of the shell there
+    *[\$\`\\]*) value=$(printf '%s\n' "$value" | sed 's/[$`\\]/\\&/g') ;;
+  esac
+  for prefix in $prefixes; do
+    eval "known=\${{$prefix$variable+known}}"
+    [ "$known" ] || export "$prefix$variable=$value"
+  done
+done
+exec "$@"
+"""
+"""For ``apptainer exec``, which keeps the environment, but lets the image have the last word."""
+
+START = rf"""\
+# Gives Enroot the variables that are set here; of others it would make empty ones. Its --rc runs the program itself,
+# instead of the image's entry point with the program as an argument.
+wanted=$1 engine=$2
+shift 3
+for variable in {_GIVEN}; do
+  set -- "--env=$variable" "$@"
+done
+exec bash -c 'exec "$0" start --rc <(echo "exec \"\$@\"") "$@"' "$engine" "$@"
+"""
+"""For ``enroot start``, which is a script of bash."""

@@ -14,12 +14,12 @@ from crayai.hpo.launch.engines import ENGINES, Place, srun_arguments
 from crayai.hpo.launch.environment import entering, pasting, prefix_of
 from crayai.hpo.launch.urika import Urika
 
-LAUNCHER_VARIABLES = (
-    "CRAYAI_SLOT", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MASTER_ADDR", "MASTER_PORT",
-    "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS",
-    "SLURM_JOB_NUM_NODES", "SLURM_STEP_NODELIST",
+PASSED = (
+    "CRAYAI_*", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "OMP_*", "NCCL_*",
+    "MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE",
+    "SLURM_*", "PBS_*", "PALS_*", "PMI*", "OMPI_*",
 )  # fmt: skip
-"""What launchers add to the environment of a task when it starts."""
+"""The variables that evaluations find in any container: what launchers add, and how parts of a program find another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,8 @@ class Wrapping:
         words = self._inside([*entering(self.prefix), *argv], directory)
         if self.container is None or not (guard := ENGINES[self.container.engine].guard):
             return tuple(words)
-        variables = "|".join([*environment, *LAUNCHER_VARIABLES])
+        patterns = [*environment, *PASSED, *self.container.pass_environment]
+        variables = "|".join(patterns).replace("*", ".*")
         return ("/bin/sh", "-c", guard, "crayai-" + re.sub(r"[^A-Za-z0-9_.-]", "-", tag), variables, *words)
 
     def pasted(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> list[str]:
