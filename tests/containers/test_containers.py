@@ -77,6 +77,21 @@ def test_what_a_program_finds(container, tmp_path, monkeypatch):
     assert Path("made").owner() == Path("study").owner()
 
 
+def ran(container, command, directory, **variables):
+    """Return how a command ends inside, which starts in `directory` with more variables."""
+    engine, _, image = container.partition(":")
+    wrapping = wrapping_of(Container(image=image, engine=engine), "", [directory])
+    words = wrapping.around(command, directory, {}, "study:1:1")
+    environment = {**os.environ, **variables, **wrapping.variables()}
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+def test_a_temporary_directory_that_is_not_there(container, tmp_path):
+    """Nodes may lack the one that the driver has, and Charliecloud would show it as /tmp, where this study is."""
+    done = ran(container, ["sh", "-c", "echo here >here"], tmp_path, TMPDIR="/no/such/directory")
+    assert Path("here").read_text() == "here\n", done.stderr
+
+
 def test_how_a_program_ends(container):
     """Exit codes and signals are those of the program; one that takes too long ends with all that it started."""
     if container.startswith("docker:"):
@@ -96,14 +111,8 @@ def test_how_a_program_ends(container):
 
 def test_an_engine_that_cannot_run_anything(container, tmp_path):
     """It says so, and the program is not blamed; a program that is not there is its own fault."""
-    engine, _, image = container.partition(":")
-    missing = f"{image}gone"
-    for where, is_to_blame in ((missing, True), (image, False)):
-        wrapping = wrapping_of(Container(image=where, engine=engine), "", [tmp_path])
-        words = wrapping.around(["no-such-program"], tmp_path, {}, "study:1:1")
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **wrapping.variables()}
-        )
+    for where, is_to_blame in ((f"{container}gone", True), (container, False)):
+        done = ran(where, ["no-such-program"], tmp_path)
         assert bool(own_failure(done.returncode, done.stderr.splitlines())) == is_to_blame, done.stderr
 
 

@@ -16,7 +16,8 @@ from crayai.hpo.launch.wrapping import Wrapping
 
 BINDS = (Bind("/work", "/work"), Bind("/data", "/in", "ro"))
 RUN = "--rm --init --entrypoint= --network=host --security-opt=label=disable"
-DOCKER = f"--user={os.getuid()}:{os.getgid()} --env=USER --env=LOGNAME --env=HOME=/tmp"
+GROUPS = " ".join(f"--group-add={group}" for group in os.getgroups())
+DOCKER = f"--user={os.getuid()}:{os.getgid()} {GROUPS} --env=USER --env=LOGNAME --env=HOME=/tmp"
 SEEN = "--volume=/work:/work --volume=/data:/in:ro --workdir=/work"
 LINES = {
     "apptainer": "apptainer exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
@@ -29,7 +30,7 @@ LINES = {
     "shifter": "shifter --image=image --volume=/work:/work --volume=/data:/in:ro --workdir=/work --module=gpu --own --",
     "enroot": "enroot start --mount=/work:/work:rbind,x-create=auto --mount=/data:/in:rbind,x-create=auto,ro "
     "--env=NVIDIA_VISIBLE_DEVICES=all --own image sh -c CD /work",
-    "bubblewrap": "bwrap --ro-bind image / --dev /dev --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys "
+    "bubblewrap": "bwrap --ro-bind image / --dev /dev --proc /proc --ro-bind /sys /sys "
     "--tmpfs /tmp --bind /work /work --ro-bind /data /in --chdir /work "
     "--unshare-pid --new-session --die-with-parent --own",
     "pyxis": "srun --container-image=image --container-mounts=/work:/work,/data:/in:ro --container-workdir=/work "
@@ -46,7 +47,9 @@ def wrapping(engine, **how):
 @pytest.mark.parametrize("engine", LINES)
 def test_a_command_line(engine):
     """It is what the engine's manual asks for: binds, directory, GPU, the user's words, image, program."""
-    words = wrapping(engine, gpu=True).pasted(["train", "a b"], Path("/work"), {"LR": "0.1"})
+    words = wrapping(engine, gpu="nvidia" in ENGINES[engine].gpus).pasted(
+        ["train", "a b"], Path("/work"), {"LR": "0.1"}
+    )
     named = {'cd "$0" && exec "$@"': "CD"}
     assert [named.get(word, word) for word in words] == [*LINES[engine].split(), "env", "LR=0.1", "train", "a b"]
 
@@ -66,6 +69,32 @@ def test_what_is_run(engine):
         assert words == line
     else:
         assert list(around) == line
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("apptainer", "--rocm"),
+        ("podman", "--device=/dev/kfd --device=/dev/dri --group-add=keep-groups"),
+        ("docker", "--device=/dev/kfd --device=/dev/dri"),
+        ("bubblewrap", "--dev-bind /dev /dev"),
+    ],
+)
+def test_gpus_of_amd(engine, words):
+    """They need devices; what else they need is in the image, or Apptainer brings it."""
+    plain, amd = (wrapping(engine, gpu=gpu).pasted(["train"], Path("/work")) for gpu in (False, "amd"))
+    assert " ".join(amd).replace(f" {words}", "", 1) == " ".join(plain)
+
+
+def test_what_engines_find_in_their_own_environment(monkeypatch):
+    """Charliecloud's /tmp is what TMPDIR names; Pyxis brings the driver of GPUs for a variable."""
+    monkeypatch.setenv("USER", "me")
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+    assert wrapping("charliecloud").variables() == {}
+    container = Container(image="image", engine="charliecloud")
+    assert Wrapping(container=container, binds=[Bind("/tmp/a", "/tmp/a")]).variables() == {"TMPDIR": "/tmp"}
+    assert wrapping("pyxis").variables() == {}
+    assert wrapping("pyxis", gpu=True).variables() == {"NVIDIA_VISIBLE_DEVICES": "all"}
 
 
 ENROOT = """\
@@ -163,7 +192,11 @@ def test_text_and_tables(text, engine, image):
         ({"image": "a", "engine": "podmn"}, "did you mean 'podman'"),
         ({"image": "a", "binds": ["relative"]}, "absolute paths"),
         ({"image": "a", "binds": ["/no/such/directory"]}, "there is no /no/such/directory"),
-        ({"image": "a", "gpu": "yes"}, "true or false"),
+        ({"image": "a", "gpu": "yes"}, "true, false or 'amd'"),
+        ({"image": "a", "gpu": True, "engine": "charliecloud"}, "ch-fromhost --nvidia"),
+        ({"image": "a", "gpu": True, "engine": "bubblewrap"}, "--dev-bind /dev /dev"),
+        ({"image": "a", "gpu": "amd", "engine": "shifter"}, "cannot be 'amd' with engine 'shifter'.*--module=NAME"),
+        ({"image": "a", "writable": 1}, "true or false"),
         ({"image": "a", "pass_environment": "WANDB_*"}, "must be a list of texts"),
         ({"image": "a", "pass_environment": ["A B"]}, "names of variables, with \\* for any letters, got 'A B'"),
         ({"image": "a", "engine_args": "'"}, "no list of words"),

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.launch.binds import bind_of
-from crayai.hpo.launch.engines import ENGINES, Kind
+from crayai.hpo.launch.engines import ENGINES, Gpu, Kind
 
 _ALIASES = {engine.program: name for name, engine in ENGINES.items() if name != "pyxis"}
 _VARIABLE = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]*")
@@ -29,7 +29,7 @@ class Container:
         engine: apptainer, singularity, podman, podman-hpc, docker, charliecloud, bubblewrap, shifter, enroot or pyxis;
             empty: the one that is here and can run the image.
         binds: What else it sees, such as ``/data``, ``/scratch/me:/data`` or ``/data:/data:ro``.
-        gpu: Whether it is given the GPUs, by the engine's option for that.
+        gpu: Whether it is given the GPUs, by the engine's option for that: NVIDIA's, or AMD's if ``"amd"``.
         environment: Variables to set inside.
         pass_environment: Names of more variables that it is to have as they are outside, such as ``WANDB_*``; only some
             engines pass on all.
@@ -43,7 +43,7 @@ class Container:
     image: str
     engine: str = ""
     binds: Sequence[str] = ()
-    gpu: bool = False
+    gpu: bool | Literal["amd"] = False
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_environment: Sequence[str] = ()
     writable: bool = False
@@ -77,9 +77,10 @@ class Container:
                 raise SettingsError(f"environment of container must be names with texts, got {name!r}: {text!r}")
 
     def _check_names(self) -> None:
-        for name in ("gpu", "writable"):
-            if not isinstance(getattr(self, name), bool):
-                raise SettingsError(f"{name} of container must be true or false, got {getattr(self, name)!r}")
+        if not isinstance(self.writable, bool):
+            raise SettingsError(f"writable of container must be true or false, got {self.writable!r}")
+        if not (isinstance(self.gpu, bool) or self.gpu == "amd"):
+            raise SettingsError(f"gpu of container must be true, false or 'amd', got {self.gpu!r}")
         if not isinstance(self.image, str) or not self.image or self.image.startswith("-"):
             raise SettingsError(f"image of container must be the name or the path of an image, got {self.image!r}")
         if self.engine not in ("", *ENGINES):
@@ -94,6 +95,11 @@ class Container:
             raise SettingsError(
                 f"writable of container must be false with engine {self.engine!r}, which never changes images"
             )
+        if self.gpu_kind and self.gpu_kind not in engine.gpus:
+            raise SettingsError(
+                f"gpu of container cannot be {self.gpu!r} with engine {self.engine!r}, which gives no driver of such "
+                f"GPUs: {engine.gpu_advice}"
+            )
         for options in (bind_of(bind).options for bind in self.binds):
             if engine.bind_options == "none" and options:
                 raise SettingsError(
@@ -104,6 +110,11 @@ class Container:
                 raise SettingsError(
                     f"binds of container can have no option but ro with engine {self.engine!r}, got {options!r}"
                 )
+
+    @property
+    def gpu_kind(self) -> Gpu | None:
+        """Which GPUs it is given; None: none."""
+        return "amd" if self.gpu == "amd" else "nvidia" if self.gpu else None
 
     @property
     def is_path(self) -> bool:

@@ -24,8 +24,8 @@ shift 3
 for variable in {_GIVEN}; do
   set -- "--env=$variable" "$@"
 done
-pipe=$(mktemp -u 2>/dev/null) || pipe=.$name
-mkfifo "$pipe" || exit 125
+[ -d "${{TMPDIR:-/}}" ] || unset TMPDIR
+pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
 env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" kill "$1"' "$engine" "$name" \\
   <"$pipe" >/dev/null 2>&1 &
 exec 4>"$pipe"

@@ -10,7 +10,8 @@ from typing import Any
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.binds import Bind, binds_of
 from crayai.hpo.launch.container import Container, container_of, with_engine
-from crayai.hpo.launch.engines import ENGINES, Place, srun_arguments
+from crayai.hpo.launch.engine_words import Place, srun_arguments
+from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.environment import entering, pasting, prefix_of
 from crayai.hpo.launch.urika import Urika
 
@@ -66,7 +67,9 @@ class Wrapping:
 
     def variables(self) -> dict[str, str]:
         """Return what the engine itself needs in its environment, and may not have."""
-        return {} if self.container is None else dict(ENGINES[self.container.engine].variables())
+        if self.container is None:
+            return {}
+        return ENGINES[self.container.engine].variables(self._place(self.container, Path()))
 
     @property
     def _is_pyxis(self) -> bool:
@@ -90,7 +93,7 @@ class Wrapping:
             is_writable=container.writable,
             binds=self.binds,
             directory=str(directory),
-            gpu=engine.gpus["nvidia"] if container.gpu else (),
+            gpu=engine.gpus[container.gpu_kind] if container.gpu_kind else (),
             words=shlex.split(container.engine_args),
         )
 
