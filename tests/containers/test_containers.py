@@ -92,6 +92,17 @@ def test_a_temporary_directory_that_is_not_there(container, tmp_path):
     assert Path("here").read_text() == "here\n", done.stderr
 
 
+def test_data_behind_a_link(container, tmp_path, tmp_path_factory, image):
+    """A link in src_path that leads somewhere else leads there inside as well."""
+    data = tmp_path_factory.mktemp("data")
+    (image / str(data).lstrip("/")).mkdir(parents=True, exist_ok=True)
+    (data / "set").write_text("far away\n")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "data").symlink_to(data)
+    searched("sh -c 'cat data/set; echo FoM: 1' x", container, src_path="source")
+    assert "far away" in Path("study/output/0.1.out").read_text()
+
+
 def test_how_a_program_ends(container):
     """Exit codes and signals are those of the program; one that takes too long ends with all that it started."""
     if container.startswith("docker:"):

@@ -326,6 +326,24 @@ def test_what_a_container_sees(tmp_path):
         binds_of([], [tmp_path / "a b"], letters=ENGINES["enroot"].letters)
 
 
+def test_links_that_lead_out_of_what_is_seen(tmp_path):
+    """Where they lead is seen as well: directories, and those of files; not what an image has of its own."""
+    source, data, one = tmp_path / "source", tmp_path / "data", tmp_path / "one"
+    for directory in (source, data, one):
+        directory.mkdir()
+    (one / "file").touch()
+    (source / "data").symlink_to(data)
+    (source / "near").symlink_to("../one/file")
+    (source / "python").symlink_to("/usr/bin/python3")
+    (source / "inner").symlink_to(source / "data")
+    (source / "gone").symlink_to(tmp_path / "gone")
+    assert [bind.source for bind in binds_of([], [source])] == [str(data), str(one), str(source)]
+    assert [str(bind) for bind in binds_of([f"{tmp_path}:{tmp_path}:ro"], [source])][:2] == [
+        f"{tmp_path}:{tmp_path}:ro",
+        f"{data}:{data}",
+    ]
+
+
 def test_binds_around_the_study(tmp_path):
     """Inner ones come later, so that a study can be written in what may only be read; each place is bound once."""
     study = tmp_path / "study"
