@@ -12,7 +12,7 @@ from crayai.hpo.launch.binds import Bind, binds_of
 from crayai.hpo.launch.container import Container, container_of, with_engine
 from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.images import check_image, check_mount_points, identity
-from crayai.hpo.launch.wrapping import Wrapping
+from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 
 BINDS = (Bind("/work", "/work"), Bind("/data", "/in", "ro"))
 RUN = "--rm --init --entrypoint= --network=host --security-opt=label=disable"
@@ -31,7 +31,7 @@ LINES = {
     "enroot": "enroot start --mount=/work:/work:rbind,x-create=auto --mount=/data:/in:rbind,x-create=auto,ro "
     "--env=NVIDIA_VISIBLE_DEVICES=all --own image sh -c CD /work",
     "bubblewrap": "bwrap --ro-bind image / --dev /dev --proc /proc --ro-bind /sys /sys "
-    "--tmpfs /tmp --bind /work /work --ro-bind /data /in --chdir /work "
+    "--tmpfs /tmp --bind /work /work --ro-bind /data /in --setenv HOME /tmp --chdir /work "
     "--unshare-pid --new-session --die-with-parent --own",
     "pyxis": "srun --container-image=image --container-mounts=/work:/work,/data:/in:ro --container-workdir=/work "
     "--container-readonly --own",
@@ -42,6 +42,11 @@ def wrapping(engine, **how):
     """Return what stands around tasks."""
     container = Container(image="image", engine=engine, engine_args="--own", **how)
     return Wrapping(container=container, binds=BINDS)
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
 
 
 @pytest.mark.parametrize("engine", LINES)
@@ -272,9 +277,40 @@ def test_images_that_an_engine_does_not_run(tmp_path):
         ("podman", "./nowhere", "there is no image './nowhere'"),
         ("", "docker://a/b:1", "apptainer pull b_1.sif docker://a/b:1"),
         ("podman", "oras://a/b:1", "container = podman:a/b:1"),
+        ("enroot", "docker://a/b:1", "enroot import --output b_1.sqsh docker://a/b:1"),
+        ("pyxis", "a/b:1", "enroot import --output b_1.sqsh docker://a/b:1, .* engine_args = '--container-name=NAME'"),
     ]:
         with pytest.raises(LaunchError, match=words):
             with_engine(Container(image=image, engine=engine))
+
+
+def test_an_image_that_pyxis_keeps():
+    """Each node gets it once, if it is told to."""
+    container = with_engine(Container(image="a/b:1", engine="pyxis", engine_args="--container-name=b"))
+    assert container.image == "a/b:1"
+    check_image(container, is_elsewhere=True)
+
+
+def test_the_home_of_a_program_in_bubblewrap(monkeypatch):
+    """It is the user's own if that is seen inside, else in memory."""
+    monkeypatch.setenv("HOME", "/work/me")
+    assert "--setenv" not in wrapping("bubblewrap").pasted(["train"], Path("/work"))
+    monkeypatch.setenv("HOME", "/home/other")
+    assert "--setenv HOME /tmp" in " ".join(wrapping("bubblewrap").pasted(["train"], Path("/work")))
+
+
+def test_an_environment_that_the_container_does_not_see(tmp_path):
+    """One on this machine must be bound; one in the image need not."""
+    prefix = tmp_path / "env"
+    prefix.mkdir()
+    image = tmp_path / "image"
+    (image / "usr").mkdir(parents=True)
+    container = Container(image=str(image), engine="podman")
+    with pytest.raises(SettingsError, match=f"binds = \\['{prefix}'\\]"):
+        wrapping_of(container, str(prefix), [image])
+    assert wrapping_of(Container(image=str(image), engine="podman", binds=[str(prefix)]), str(prefix), [image]).prefix
+    (image / str(prefix).lstrip("/")).mkdir(parents=True)
+    assert wrapping_of(container, str(prefix), [image]).prefix == str(prefix)
 
 
 def test_images_that_charliecloud_keeps(tmp_path, monkeypatch):

@@ -167,20 +167,26 @@ def with_engine(container: Container) -> Container:
         SettingsError: The engine cannot do what is asked for.
     """
     if "://" in container.image:
-        _refuse_address(container)
+        _refuse_address(container, container.image)
     name = container.engine or _engine_here(container.image)
-    return replace(container, engine=name, image=_located(container.image, name))
+    found = replace(container, engine=name, image=_located(container.image, name))
+    if ENGINES[name].keeping not in container.engine_args and not found.is_path:
+        _refuse_address(found, f"docker://{found.image}")
+    return found
 
 
-def _refuse_address(container: Container) -> None:
-    """Refuse the address of an image in a registry, which each evaluation would get and convert anew."""
-    _, _, address = container.image.partition("://")
-    file = f"{Path(address).name.replace(':', '_').replace('@', '_')}.sif"
-    if container.engine in ("", "apptainer", "singularity"):
-        remedy = f"{container.engine or 'apptainer'} pull {file} {container.image}, and give the file"
-    else:
-        remedy = f"get it once, and give its name or its file, as in container = {container.engine}:{address}"
-    raise LaunchError(f"container {container.image!r} would be downloaded by each evaluation: {remedy}")
+def _refuse_address(container: Container, address: str) -> None:
+    """Refuse an image that each evaluation would get from a registry, and convert."""
+    engine = ENGINES[container.engine or "apptainer"]
+    name = address.partition("://")[2]
+    file = re.sub(r"[^A-Za-z0-9._-]", "_", Path(name).name)
+    remedy = (
+        f"{engine.getting.format(file=file, address=address)}, and give the file"
+        if engine.getting
+        else f"get it once, and give its name, as in container = {container.engine}:{name}"
+    )
+    keeping = f"; or let each node keep it, with engine_args = '{engine.keeping}=NAME'" if engine.keeping else ""
+    raise LaunchError(f"container {container.image!r} would be downloaded by each evaluation: {remedy}{keeping}")
 
 
 def _engine_here(image: str) -> str:

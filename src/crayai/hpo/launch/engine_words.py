@@ -8,6 +8,7 @@ import os
 import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from crayai.hpo.launch import storage
 from crayai.hpo.launch.binds import Bind
@@ -101,16 +102,19 @@ def charliecloud(place: Place) -> list[str]:
 
 
 def bubblewrap(place: Place) -> list[str]:
-    """Return the words for bubblewrap: a root file system, what is bound into it, and new processes only."""
+    """Return the words for bubblewrap; a home that is not bound is in memory, for the image's cannot be written."""
     binds = [
         word
         for bind in place.binds
         for word in ("--ro-bind" if bind.is_read_only else "--bind", bind.source, bind.destination)
     ]
+    home = Path(os.environ.get("HOME", "/"))
+    has_home = any(home.is_relative_to(bind.destination) for bind in place.binds) or place.is_writable
     return [
         place.program, "--bind" if place.is_writable else "--ro-bind", place.image, "/",
         "--dev", "/dev", *place.gpu, "--proc", "/proc", "--ro-bind", "/sys", "/sys",
         "--tmpfs", "/tmp", *binds,  # noqa: S108 - the container's
+        *([] if has_home else ["--setenv", "HOME", "/tmp"]),  # noqa: S108 - likewise
         "--chdir", place.directory, "--unshare-pid", "--new-session", "--die-with-parent", *place.words,
     ]  # fmt: skip
 

@@ -38,6 +38,8 @@ class Engine:
         found_by: The kinds, and the endings of files, for which it is chosen where no engine is named.
         stored: Returns what tells an image, by its name, from others of this name; raises LaunchError: it is not there.
         keeps_on_node: Whether what it has by name is on each node for itself, so that nobody else can tell.
+        keeping: The option with which it keeps what it gets by a name, which it would get anew for each evaluation.
+        getting: The command that gets an image once, of an ``{address}``, as a ``{file}``.
         advice: What to do where it does not run such an image.
         bind_options: Which options of a bind it knows.
         makes_mount_points: Whether it needs no directory in the image for what is bound.
@@ -58,6 +60,8 @@ class Engine:
     found_by: Sequence[str] = ()
     stored: Callable[[str, str], str] = storage.unknown
     keeps_on_node: bool = False
+    keeping: str = ""
+    getting: str = ""
     advice: str = ""
     bind_options: BindOptions = "any"
     makes_mount_points: bool = True
@@ -85,6 +89,7 @@ _APPTAINER = Engine(
     guard=guards.EXPORT,
     takes=("file", "directory"),
     found_by=(".sif", ".img", "directory"),
+    getting="apptainer pull {file}.sif {address}",
     advice="give the path of a .sif file or of a directory",
     bind_options="ro",
     gpus={"nvidia": ["--nv"], "amd": ["--rocm"]},
@@ -169,6 +174,7 @@ ENGINES: Mapping[str, Engine] = {
         found_by=(".sqsh",),
         stored=storage.enroot,
         keeps_on_node=True,
+        getting="enroot import --output {file}.sqsh {address}",
         advice="give the name of a container, or the path of a .sqsh file",
         letters=":, ",
         gpus={"nvidia": ["--env=NVIDIA_VISIBLE_DEVICES=all"], "amd": []},
@@ -178,6 +184,8 @@ ENGINES: Mapping[str, Engine] = {
         program="srun",
         words=engine_words.pyxis,
         takes=("name", "file"),
+        keeping="--container-name",
+        getting="enroot import --output {file}.sqsh {address}",
         advice="give the path of a .sqsh file",
         letters=":, ",
         gpus={"nvidia": ["NVIDIA_VISIBLE_DEVICES=all"], "amd": []},

@@ -126,6 +126,19 @@ def wrapping_of(
 
     Raises:
         LaunchError: A path that no engine can be told.
+        SettingsError: The environment is neither in the image nor in what is bound into it.
     """
     binds = binds_of(container.binds, paths, ENGINES[container.engine].letters) if container else ()
+    if container and prefix and not _has(container, prefix, binds):
+        raise SettingsError(
+            f"conda_env: there is no {prefix} in the image {container.image}, nor does the container see it of this "
+            f"machine: bind it, as in binds = [{prefix!r}]"
+        )
     return Wrapping(container=container, prefix=prefix, binds=binds, urika=urika)
+
+
+def _has(container: Container, prefix: str, binds: Sequence[Bind]) -> bool:
+    """Return whether a container has the environment at `prefix`; what cannot be looked into has it."""
+    root = Path(container.image)
+    is_bound = any(Path(prefix).is_relative_to(bind.destination) for bind in binds)
+    return is_bound or not (container.is_path and root.is_dir()) or (root / prefix.lstrip("/")).is_dir()
