@@ -284,6 +284,12 @@ def test_images_that_an_engine_does_not_run(tmp_path):
             with_engine(Container(image=image, engine=engine))
 
 
+def test_users_that_podman_is_told_of():
+    """Who says who is who inside is not contradicted."""
+    container = Container(image="image", engine="podman", engine_args="--userns=keep-id")
+    assert "--user=0:0" not in Wrapping(container=container).pasted(["train"], Path("/work"))
+
+
 def test_an_image_that_pyxis_keeps():
     """Each node gets it once, if it is told to."""
     container = with_engine(Container(image="a/b:1", engine="pyxis", engine_args="--container-name=b"))

@@ -67,8 +67,9 @@ def _run(place: Place, own: Sequence[str]) -> list[str]:
 
 
 def podman(place: Place) -> list[str]:
-    """Its root is who has called it, whoever the image names; others have no message queues to share."""
-    return _run(place, ["--user=0:0", "--volume=/dev/shm:/dev/shm"])
+    """Its root is who has called it, unless the words of the user say who is who; only shared memory is shared."""
+    names_users = any(word.startswith(("--user", "-u")) for word in place.words)
+    return _run(place, [*([] if names_users else ["--user=0:0"]), "--volume=/dev/shm:/dev/shm"])
 
 
 def docker(place: Place) -> list[str]:

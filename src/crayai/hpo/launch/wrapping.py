@@ -18,7 +18,7 @@ from crayai.hpo.launch.urika import Urika
 PASSED = (
     "CRAYAI_*", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "OMP_*", "NCCL_*",
     "MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE",
-    "SLURM_*", "PBS_*", "PALS_*", "PMI*", "OMPI_*",
+    "SLURM_*", "PBS_*", "SGE_*", "PE_HOSTFILE", "NSLOTS", "PALS_*", "PMI*", "OMPI_*",
 )  # fmt: skip
 """The variables that evaluations find in any container: what launchers add, and how parts of a program find another."""
 
@@ -51,10 +51,7 @@ class Wrapping:
         return ("/bin/sh", "-c", guard, "crayai-" + re.sub(r"[^A-Za-z0-9_.-]", "-", tag), variables, *words)
 
     def pasted(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> list[str]:
-        """Return the command that does the same for somebody who pastes it, without what only we need.
-
-        What `environment` names is set inside, and where nothing is around `argv` before it.
-        """
+        """Return the same command for people to paste, without what only we need; it sets `environment` inside."""
         setting = _setting(environment or {})
         if self.urika is not None:
             return self.urika.around(argv, environment or {}, self.prefix)
