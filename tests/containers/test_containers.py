@@ -1,6 +1,7 @@
 """Studies in containers, with engines that really run them."""
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -86,6 +87,17 @@ def ran(container, command, directory, **variables):
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
+def test_a_line_to_paste(container, tmp_path):
+    """It is one line, and does what the evaluation did, in its directory."""
+    engine, _, image = container.partition(":")
+    container = Container(image=image, engine=engine, environment={"OWN": "a  b"})
+    wrapping = wrapping_of(container, "", [tmp_path])
+    line = shlex.join(wrapping.pasted(["sh", "-c", 'echo "$OWN" "$LR" >here', "x"], tmp_path, {"LR": "0.1"}))
+    assert "\n" not in line
+    subprocess.run(line, shell=True, check=True, cwd="/", env={**os.environ, **wrapping.variables()})
+    assert Path("here").read_text() == "a  b 0.1\n"
+
+
 def test_a_temporary_directory_that_is_not_there(container, tmp_path):
     """Nodes may lack the one that the driver has, and Charliecloud would show it as /tmp, where this study is."""
     done = ran(container, ["sh", "-c", "echo here >here"], tmp_path, TMPDIR="/no/such/directory")
@@ -150,7 +162,9 @@ def test_another_image_is_another_study(container):
     words = ["run", "--strategy", "random", "--num-iters", 2, "--seed", 1, "--dir", "study", "--param", "--lr=0.01..1"]
     program = ["--", "sh", "-c", "echo FoM: 1", "x"]
     run(*words, "--container", container, *program)
-    assert container in run("show", 1, "study")
+    shown = run("show", 1, "study")
+    assert container in shown
+    assert "localhost/crayai-test@sha256:" in shown or ":/" in container
     assert "ran in container" in run(*words, *program, code=1)
 
 

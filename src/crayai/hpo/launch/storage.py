@@ -17,8 +17,9 @@ def unknown(program: str, name: str) -> str:  # noqa: ARG001 - as the others
 
 
 def podman(program: str, name: str) -> str:
-    """Return the digest that Podman, or what speaks like it, knows an image by."""
-    return _asked([program, "image", "inspect", "--format", "{{.Id}}", name], name, f"{program} pull {name}")
+    """Return the digest that Podman, or what speaks like it, knows an image by, and those to pull it by."""
+    digests = "{{.Id}}{{range .RepoDigests}} {{.}}{{end}}"
+    return _asked([program, "image", "inspect", "--format", digests, name], name, f"{program} pull {name}")
 
 
 def shifter(program: str, name: str) -> str:  # noqa: ARG001 - another program knows
