@@ -192,8 +192,11 @@ def test_what_a_container_sees(tmp_path):
     for odd in (Path("/"), tmp_path / "a:b"):
         with pytest.raises(LaunchError, match="cannot be bound"):
             binds_of([], [odd])
-    with pytest.raises(LaunchError, match="cannot be bound"):
-        binds_of([], [tmp_path / "a b"], letters=ENGINES["enroot"].letters)
+    (tmp_path / "a b").mkdir()
+    for own, paths in ([], [tmp_path / "a b"]), ([f"{tmp_path}/a b:/in"], []):
+        binds_of(own, paths)
+        with pytest.raises(LaunchError, match="cannot be bound"):
+            binds_of(own, paths, letters=ENGINES["enroot"].letters)
 
 
 def test_links_that_lead_out_of_what_is_seen(tmp_path):
