@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -85,6 +86,26 @@ def ran(container, command, directory, **variables):
     words = wrapping.around(command, directory, {}, "study:1:1")
     environment = {**os.environ, **variables, **wrapping.variables()}
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+@pytest.mark.parametrize("variable", ["", "OWN=image"])
+def test_a_file_that_charliecloud_runs(tmp_path, image, variable):
+    """It has the variables of its image, if that has any."""
+    if shutil.which("mksquashfs") is None:
+        pytest.skip("the command mksquashfs is not here")
+    if variable:
+        image = shutil.copytree(image, tmp_path / "image", symlinks=True)
+        (image / "ch").mkdir()
+        (image / "ch" / "environment").write_text(f"{variable}\n")
+    file = tmp_path / "image.squashfs"
+    subprocess.run(["mksquashfs", image, file, "-quiet", "-no-progress"], capture_output=True, check=True)
+    bare = subprocess.run(
+        ["ch-run", file, "--", "/bin/ls"], env={"USER": "root", **os.environ}, capture_output=True, check=False
+    )
+    if bare.returncode:
+        pytest.skip(f"charliecloud runs no files on this machine: {bare.stderr}")
+    done = ran(f"charliecloud:{file}", ["sh", "-c", "echo OWN=$OWN"], tmp_path)
+    assert done.stdout == f"{variable or 'OWN='}\n", done.stderr
 
 
 def test_a_line_to_paste(container, tmp_path):

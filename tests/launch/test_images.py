@@ -9,6 +9,7 @@ from crayai.hpo.launch.binds import Bind, binds_of
 from crayai.hpo.launch.container import Container, container_of, with_engine
 from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.images import check_image, check_mount_points, identity
+from crayai.hpo.launch.storage import charliecloud_has_environment
 from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 
 
@@ -158,6 +159,7 @@ def test_images_that_charliecloud_keeps(tmp_path, monkeypatch):
     assert "--set-env" not in Wrapping(container=container).pasted(["train"], Path("/work"))
     (kept / "ch").mkdir()
     (kept / "ch" / "environment").touch()
+    charliecloud_has_environment.cache_clear()
     assert "--set-env" in Wrapping(container=container).pasted(["train"], Path("/work"))
 
 
