@@ -45,7 +45,7 @@ def image(tmp_path_factory):
 @pytest.fixture(scope="session")
 def named_image(image):
     """Return the name of an image in Podman's storage, in which programs belong to somebody else."""
-    name = "localhost/crayai-test:1"
+    name = f"localhost/crayai-test:{os.getpid()}"  # other sessions may test beside this one
     packed = subprocess.run(["tar", "-C", image, "-c", "."], capture_output=True, check=True)
     how = ["--change", "USER 1000", "--change", 'ENTRYPOINT ["/bin/false"]', "--change", "ENV OWN=image"]
     subprocess.run(["podman", "import", *how, "-", name], input=packed.stdout, capture_output=True, check=True)
