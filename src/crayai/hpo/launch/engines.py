@@ -1,205 +1,196 @@
-"""The command lines of container engines; settings in, words out.
-
-Sources: the manual pages and ``--help`` of podman-run, docker run, ch-run and bwrap, and the documentation of
-Apptainer, Shifter, Podman-HPC, Enroot and Pyxis.
+"""What container engines are: which images they run, by which command, and what they cannot do; a table.
 
 An engine runs a program in the foreground, with its standard output, its exit code and the signals that it is sent.
-Where it hands over the environment that it was started in, nothing needs to be said of variables; where it begins with
-an empty one, the names of those to take over are, and their values are read on the machine where it runs.
+Where that, or the environment, needs more than the engine's command, a guard (see `guards`) stands around it.
 """
 
-import shlex
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from crayai.hpo.launch.container import PROGRAMS, Bind, Container
+from crayai.hpo.launch import engine_words, guards, storage
+from crayai.hpo.launch.engine_words import Place
 
-LAUNCHER_VARIABLES = (
-    "CRAYAI_SLOT", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MASTER_ADDR", "MASTER_PORT",
-    "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS",
-    "SLURM_JOB_NUM_NODES", "SLURM_STEP_NODELIST",
-)  # fmt: skip
-"""What launchers add to the environment of a task when it starts."""
+Kind = Literal["name", "file", "directory"]
+Gpu = Literal["nvidia", "amd"]
+BindOptions = Literal["none", "ro", "any"]
 
-GUARD = """\
-# Runs a container of an engine that leaves it to a process elsewhere: which ends when this ends, also if killed.
-engine=$1 name=$2.$$
-shift 2
-pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
-env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" kill "$1"' "$engine" "$name" \
-  <"$pipe" >/dev/null 2>&1 &
-exec 4>"$pipe"
-rm -f "$pipe"
-timer=
-end() {
-  trap "" TERM INT
-  kill -TERM "$child" 2>/dev/null
-  (sleep 3; exec "$engine" kill "$name") >/dev/null 2>&1 4>&- &
-  timer=$!
-}
-setsid "$engine" run --name="$name" "$@" 4>&- &
-child=$!
-trap end TERM INT
-wait "$child"
-code=$?
-while kill -0 "$child" 2>/dev/null; do
-  wait "$child"
-  code=$?
-done
-[ -z "$timer" ] || kill "$timer" 2>/dev/null
-echo over >&4
-exit "$code"
-"""
-"""The words behind it are the engine, the name of the container, and what follows ``run``."""
+
+def _unnamed(_: Path) -> str:
+    return ""
+
+
+def _none(_: Place) -> dict[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where one task runs inside a container.
+class Engine:
+    """A container engine.
 
     Attributes:
-        container: With its engine.
-        binds: What it sees of the machine.
-        directory: Where the program starts.
-        variables: The names of those that it must be given.
-        name: For engines that want one for each container that runs.
+        program: Its command; of Pyxis, which is a part of Slurm's, ``srun``.
+        words: Makes the command that runs what follows it inside, as people would write it.
+        guard: The lines of the shell that this command needs around it; empty: none.
+        takes: The kinds of images that it runs.
+        found_by: The kinds, and the endings of files, for which it is chosen where no engine is named.
+        stored: Returns what tells an image, by its name, from others of this name; raises LaunchError: it is not there.
+        keeps_on_node: Whether what it has by name is on each node for itself, so that nobody else can tell.
+        keeping: The option with which it keeps what it gets by a name, which it would get anew for each evaluation.
+        getting: The command that gets an image once, of an ``{address}``, as a ``{file}``.
+        advice: What to do where it does not run such an image.
+        bind_options: Which options of a bind it knows.
+        makes_mount_points: Whether it needs no directory in the image for what is bound.
+        changes_images: Whether an image can be writable.
+        letters: Those that it cannot read in the paths of binds.
+        named: Returns the name under which it keeps a directory of images, which it does not run by the path; or "".
+        gpus: What it is to be told for GPUs of a kind; of other kinds it knows nothing.
+        gpu_advice: What to do for other kinds.
+        variables: What it needs in its own environment, where that may be missing.
+        own_codes: Exit codes with which it ends when it could not run the program.
+        own_words: How the line begins in which it then says why; a pattern.
     """
 
-    container: Container
-    binds: Sequence[Bind]
-    directory: str
-    variables: Sequence[str] = ()
-    name: str = "crayai"
-
-    @property
-    def image(self) -> str:
-        """The image."""
-        return self.container.image
-
-    @property
-    def words(self) -> list[str]:
-        """What the user adds."""
-        return shlex.split(self.container.engine_args)
-
-
-def inside(place: Place, argv: Sequence[str]) -> list[str]:
-    """Return the command that runs `argv` inside a container."""
-    return [*_ENGINES[place.container.engine](place), *argv]
-
-
-def srun_arguments(container: Container, binds: Sequence[Bind], directory: str) -> list[str]:
-    """Return the arguments by which srun, with Pyxis, starts its tasks inside a container."""
-    return [
-        f"--container-image={container.image}",
-        f"--container-mounts={','.join(map(str, binds))}",
-        f"--container-workdir={directory}",
-        "--container-writable" if container.writable else "--container-readonly",
-        *shlex.split(container.engine_args),
-    ]
+    program: str
+    words: Callable[[Place], list[str]]
+    guard: str = ""
+    takes: Sequence[Kind] = ("name",)
+    found_by: Sequence[str] = ()
+    stored: Callable[[str, str], str] = storage.unknown
+    keeps_on_node: bool = False
+    keeping: str = ""
+    getting: str = ""
+    advice: str = ""
+    bind_options: BindOptions = "any"
+    makes_mount_points: bool = True
+    changes_images: bool = True
+    letters: str = ":,"
+    named: Callable[[Path], str] = _unnamed
+    gpus: Mapping[Gpu, Sequence[str]] = field(default_factory=dict)
+    gpu_advice: str = ""
+    variables: Callable[[Place], dict[str, str]] = _none
+    own_codes: Sequence[int] = (1,)
+    own_words: str = ""
 
 
-def _podman(place: Place) -> list[str]:
-    container = place.container
-    rootfs = [] if container.writable else ["--read-only"]
-    image = [*rootfs, *place.words, "--rootfs", place.image] if container.is_directory else [*place.words, place.image]
-    gpu = {"podman": "--device=nvidia.com/gpu=all", "podman-hpc": "--gpu", "docker": "--gpus=all"}[container.engine]
-    return [
-        "/bin/sh", "-c", GUARD, "sh", PROGRAMS[container.engine], place.name,
-        "--rm", "--init", "--entrypoint=", "--network=host", "--ipc=host", "--security-opt=label=disable",
-        *(f"--volume={bind}" for bind in place.binds),
-        f"--workdir={place.directory}",
-        *(f"--env={name}" for name in place.variables),
-        *([gpu] if container.gpu else []),
-        *image,
-    ]  # fmt: skip
+def own_failure(code: int, said: Sequence[str]) -> str:
+    """Return the line, of the last ones on standard error, in which an engine says that it ran nothing; or ""."""
+    patterns = [engine.own_words for engine in ENGINES.values() if engine.own_words and code in engine.own_codes]
+    found = [line for line in said for pattern in patterns if re.match(pattern, line)]
+    return found[-1] if found else ""
 
 
-def _docker(place: Place) -> list[str]:
-    """Add that files belong to the user, whose name the daemon does not know, but the shell of the node does."""
-    words = _podman(place)
-    guard = words.index(GUARD)
-    words[guard] = GUARD.replace('run --name="$name"', 'run --user="$(id -u):$(id -g)" --name="$name"')
-    return words
-
-
-def _apptainer(place: Place) -> list[str]:
-    container = place.container
-    return [
-        container.engine, "exec",
-        *(f"--bind={bind}" for bind in place.binds),
-        f"--pwd={place.directory}",
-        *(["--nv"] if container.gpu else []),
-        *(["--writable"] if container.writable else []),
-        *place.words, place.image,
-    ]  # fmt: skip
-
-
-def _charliecloud(place: Place) -> list[str]:
-    """Mount points must be there in an image that is not writable; GPUs are there with the devices of the machine."""
-    has_environment = (Path(place.image) / "ch" / "environment").is_file()
-    return [
-        "ch-run",
-        *(["--write"] if place.container.writable else []),
-        *(f"--bind={bind.source}:{bind.destination}" for bind in place.binds),
-        f"--cd={place.directory}",
-        *(["--set-env"] if has_environment else []),
-        *place.words, place.image, "--",
-    ]  # fmt: skip
-
-
-def _bubblewrap(place: Place) -> list[str]:
-    container = place.container
-    devices = ["--dev-bind", "/dev", "/dev"] if container.gpu else ["--dev", "/dev"]
-    return [
-        "bwrap", "--bind" if container.writable else "--ro-bind", place.image, "/",
-        *devices, "--proc", "/proc", "--ro-bind", "/sys", "/sys", "--tmpfs", "/tmp",  # noqa: S108 - the container's
-        *(word for bind in place.binds
-          for word in ("--ro-bind" if bind.options == "ro" else "--bind", bind.source, bind.destination)),
-        "--chdir", place.directory, "--unshare-pid", "--die-with-parent", *place.words,
-    ]  # fmt: skip
-
-
-def _shifter(place: Place) -> list[str]:
-    return [
-        "shifter", f"--image={place.image}",
-        *(f"--volume={bind}" for bind in place.binds),
-        f"--workdir={place.directory}",
-        *(["--module=gpu"] if place.container.gpu else []),
-        *place.words, "--",
-    ]  # fmt: skip
-
-
-def _enroot(place: Place) -> list[str]:
-    """There is no option for the directory: a shell inside goes there."""
-    return [
-        "enroot", "start",
-        *(["--rw"] if place.container.writable else []),
-        *(f"--mount={bind.source}:{bind.destination}" for bind in place.binds),
-        *(f"--env={name}" for name in place.variables),
-        *(["--env=NVIDIA_VISIBLE_DEVICES=all"] if place.container.gpu else []),
-        *place.words, place.image, *_go_to(place.directory),
-    ]  # fmt: skip
-
-
-def _pyxis(place: Place) -> list[str]:
-    """The engine is started by srun, see `srun_arguments`."""
-    return _go_to(place.directory)
-
-
-def _go_to(directory: str) -> list[str]:
-    return ["sh", "-c", 'cd "$0" && exec "$@"', directory]
-
-
-_ENGINES: Mapping[str, Callable[[Place], list[str]]] = {
-    "apptainer": _apptainer,
-    "singularity": _apptainer,
-    "podman-hpc": _podman,
-    "podman": _podman,
-    "docker": _docker,
-    "charliecloud": _charliecloud,
-    "bubblewrap": _bubblewrap,
-    "shifter": _shifter,
-    "enroot": _enroot,
-    "pyxis": _pyxis,
+_AMD_DEVICES = ("--device=/dev/kfd", "--device=/dev/dri")
+_APPTAINER = Engine(
+    program="apptainer",
+    words=engine_words.apptainer,
+    guard=guards.EXPORT,
+    takes=("file", "directory"),
+    found_by=(".sif", ".img", "directory"),
+    getting="apptainer pull {file}.sif {address}",
+    advice="give the path of a .sif file or of a directory",
+    bind_options="ro",
+    gpus={"nvidia": ["--nv"], "amd": ["--rocm"]},
+    own_codes=(255,),
+    own_words=r'FATAL:\s+(?!\s|".*": executable file not found|stat |permission denied)',
+)
+_PODMAN = Engine(
+    program="podman",
+    words=engine_words.podman,
+    guard=guards.RUN,
+    takes=("name", "directory"),
+    found_by=("name", "directory"),
+    stored=storage.podman,
+    keeps_on_node=True,
+    advice="load it, and give its name, or unpack it, and give the directory",
+    gpus={"nvidia": ["--device=nvidia.com/gpu=all"], "amd": [*_AMD_DEVICES, "--group-add=keep-groups"]},
+    own_codes=(125, 126),
+    own_words="Error: ",
+)
+_LIKE_DOCKER = replace(_PODMAN, takes=("name",), found_by=("name",), advice="load it, and give its name")
+ENGINES: Mapping[str, Engine] = {
+    "apptainer": _APPTAINER,
+    "singularity": replace(_APPTAINER, program="singularity"),
+    "podman-hpc": replace(
+        _LIKE_DOCKER, program="podman-hpc", keeps_on_node=False, gpus={**_PODMAN.gpus, "nvidia": ["--gpu"]}
+    ),
+    "podman": _PODMAN,
+    "docker": replace(
+        _LIKE_DOCKER,
+        program="docker",
+        words=engine_words.docker,
+        gpus={"nvidia": ["--gpus=all"], "amd": _AMD_DEVICES},
+        own_words="docker: ",
+    ),
+    "charliecloud": Engine(
+        program="ch-run",
+        words=engine_words.charliecloud,
+        takes=("name", "file", "directory"),
+        found_by=(".squashfs", ".sqfs", "directory"),
+        stored=storage.charliecloud,
+        keeps_on_node=True,
+        named=storage.charliecloud_name,
+        advice="give a name of ch-image's, or the path of a directory or a .squashfs file",
+        bind_options="none",
+        makes_mount_points=False,
+        gpus={"amd": []},
+        gpu_advice="devices are there: bring the driver into the image with ch-fromhost --nvidia, and leave gpu out",
+        variables=engine_words.charliecloud_variables,
+        own_codes=(1, 31, 57),
+        own_words=r"ch-run\[\d+\]: error: (?!can't execve)",
+    ),
+    "bubblewrap": Engine(
+        program="bwrap",
+        words=engine_words.bubblewrap,
+        guard=guards.SANDBOX,
+        takes=("directory",),
+        found_by=("directory",),
+        advice="unpack it, and give the directory",
+        bind_options="ro",
+        makes_mount_points=False,
+        gpus={"amd": ["--dev-bind", "/dev", "/dev"]},
+        gpu_advice="give devices with engine_args = '--dev-bind /dev /dev', and bind the libraries of the driver that "
+        "ldconfig -p lists as libcuda and libnvidia",
+        own_words="bwrap: (?!execvp)",
+    ),
+    "shifter": Engine(
+        program="shifter",
+        words=engine_words.shifter,
+        found_by=("name",),
+        stored=storage.shifter,
+        advice="pull it with shifterimg, and give its name",
+        bind_options="ro",
+        changes_images=False,
+        gpus={"nvidia": ["--module=gpu"]},
+        gpu_advice="if the site has a module for them, give it with engine_args = '--module=NAME'",
+    ),
+    "enroot": Engine(
+        program="enroot",
+        words=engine_words.enroot,
+        guard=guards.START,
+        takes=("name", "file"),
+        found_by=(".sqsh",),
+        stored=storage.enroot,
+        keeps_on_node=True,
+        getting="enroot import --output {file}.sqsh {address}",
+        advice="give the name of a container, or the path of a .sqsh file",
+        letters=":, ",
+        gpus={"nvidia": ["--env=NVIDIA_VISIBLE_DEVICES=all"], "amd": []},
+        own_words=r"\[ERROR\] ",
+    ),
+    "pyxis": Engine(
+        program="srun",
+        words=engine_words.pyxis,
+        takes=("name", "file"),
+        keeping="--container-name",
+        getting="enroot import --output {file}.sqsh {address}",
+        advice="give the path of a .sqsh file",
+        letters=":, ",
+        gpus={"nvidia": ["NVIDIA_VISIBLE_DEVICES=all"], "amd": []},
+        variables=engine_words.pyxis_variables,
+        own_words="slurmstepd: error: pyxis: ",
+    ),
 }
+"""The engines by their names, in the order in which they are tried where none is named."""
