@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.environment import entering, environments, packages_in, prefix_of
+from crayai.hpo.launch.environment import entering, environments, prefix_of
 
 CRAYAI = [sys.executable, "-m", "crayai"]
 
@@ -73,14 +73,6 @@ def test_it_is_entered(home):
     assert "has no environment" in gone.stderr
 
 
-def test_packages(home):
-    """Those of Conda and those of pip, without asking anybody."""
-    info = home / "elsewhere" / "own" / "lib" / "python3.11" / "site-packages"
-    for name in ("torch-2.4.0.dist-info", "ruamel_yaml-0.18.egg-info", "~orch-2.4.0.dist-info"):
-        (info / name).mkdir(parents=True)
-    assert packages_in(home / "elsewhere" / "own") == ["ruamel-yaml 0.18", "scikit-learn 1.5.2", "torch 2.4.0"]
-
-
 def test_a_study_in_an_environment(home):
     """The program is found there, and what it was made with is on record."""
     words = ["--strategy", "random", "--num-iters", "2", "--seed", "1", "--param", "--lr=0.01..1", "--dir", "study"]
@@ -91,9 +83,9 @@ def test_a_study_in_an_environment(home):
     assert Path("study/output/1.1.out").read_text().startswith(f"deep {prefix}")
     shown = subprocess.run([*CRAYAI, "show", "1", "study"], capture_output=True, text=True, check=True).stdout
     assert f"conda_env   {prefix}" in shown
-    assert "packages    scikit-learn 1.5.2" in shown
+    assert f"python      {'.'.join(map(str, sys.version_info[:3]))} (" in shown
     listed = subprocess.run([*CRAYAI, "show", "--packages", "1", "study"], capture_output=True, text=True, check=True)
-    assert listed.stdout == "scikit-learn 1.5.2\n"
+    assert "scikit-learn 1.5.2" in listed.stdout.splitlines()
     command[command.index("deep")] = "base"
     other = subprocess.run(command, capture_output=True, text=True, check=False)
     assert other.returncode == 1

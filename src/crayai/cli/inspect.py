@@ -12,7 +12,7 @@ from rich.text import Text
 from crayai.cli.schedule import KINDS, write_schedule
 from crayai.hpo.engine.checkpoints import NOWHERE, Handover, checkpoint_path
 from crayai.hpo.engine.fom import tail
-from crayai.hpo.engine.provenance import SETTING, at_evaluation
+from crayai.hpo.engine.provenance import SETTING, Fact, at_evaluation, items
 from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.study import Study, study_from_settings
 from crayai.hpo.engine.tasks import render
@@ -27,7 +27,7 @@ from crayai.hpo.store.query import Reader, StoredEvaluation
 
 _OUTPUT_LINES = 40
 _ANCESTORS = 12
-_PACKAGES = 8
+_SHOWN = 8
 
 
 def _directory(function: Callable[..., None]) -> Callable[..., None]:
@@ -106,7 +106,7 @@ def show(number: int, directory: Path, packages: bool) -> None:
         checkpoints = _checkpoints(paths, reader)
         made_with = at_evaluation(number, reader.settings().get(SETTING, []))
     if packages:
-        click.echo(made_with.get("packages", "").replace(", ", "\n"))
+        click.echo("\n".join(items(made_with.get("packages", ""))))
         return
     rows = [
         (
@@ -119,7 +119,7 @@ def show(number: int, directory: Path, packages: bool) -> None:
     ]
     if found.launched_at and found.told_at:
         rows.append(("time", duration(found.told_at - found.launched_at)))
-    rows += [(name, _short(text)) for name, text in made_with.items()]
+    rows += [(name, _short(fact)) for name, fact in made_with.items()]
     rows += [(f"parent {a.number}", f"{_result(study, a)}  {_values(a.values)}") for a in ancestors]
     _print_rows(rows)
     for path in paths.outputs(number):
@@ -260,10 +260,11 @@ def _values(values: Values) -> str:
     return " ".join(f"{flag}={value}" for flag, value in values.items())
 
 
-def _short(text: str) -> str:
+def _short(fact: Fact) -> str:
     """Return the first of a list, and how long it is."""
-    items = text.split(", ")
-    return text if len(items) <= _PACKAGES else f"{', '.join(items[:_PACKAGES])} and {len(items) - _PACKAGES} more"
+    listed = items(fact)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -203,7 +203,6 @@ def _urika(launcher: dict[str, Any]) -> Urika | None:
         return None
     names = {"nodes": "nodes", "nodes_per_eval": "nodes_per_eval", "urika_args": "arguments"}
     urika = Urika(**{names[key]: launcher.pop(key) for key in names if key in launcher})
-    launcher.setdefault("slots", urika.slots)
     _refuse_others(launcher)
     return urika
 

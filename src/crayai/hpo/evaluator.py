@@ -110,14 +110,12 @@ class Evaluator:
         self._check()
         cluster = self._cluster() if self._wants_workload_manager() else None
         container, environment = surroundings(self.container, str(self.conda_env))
-        urika = self._urika() if self.launcher == "urika" else None
-        at_once = self.num_parallel_evals if urika is None else urika.slots
         return EvaluationSettings(
             container=container,
             environment=environment,
-            urika=urika,
+            urika=self._urika() if self.launcher == "urika" else None,
             dask=self._dask() if self.launcher == "dask" else None,
-            slots=at_once if cluster is None or not cluster.has_steps else None,
+            slots=self.num_parallel_evals if cluster is None or not cluster.has_steps else None,
             cluster=cluster,
             source=Path(self.src_path).absolute() if self.src_path else None,
             time_limit_minutes=self.time_limit_minutes,

@@ -140,7 +140,7 @@ class Bench:
 
     def look(self, argv: Sequence[str]) -> str:
         """Return what `argv` prints in the place of the program."""
-        tag, start = f"{self._directory.root.name}:look:1", self._settings.source or Path.cwd()
+        tag, start = f"{self._directory.root.name}:look:1", self._settings.start
         environment = {"CRAYAI_TAG": tag}
         task = Task(
             tag=tag,

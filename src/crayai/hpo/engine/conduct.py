@@ -20,6 +20,7 @@ from crayai.hpo.engine.policies import policies_of
 from crayai.hpo.engine.provenance import provenance
 from crayai.hpo.engine.resume import OpenStudy, open_study
 from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.sight import Sight
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
@@ -107,7 +108,13 @@ class EvaluationSettings:
     @property
     def capacity(self) -> int:
         """How many evaluations run at once."""
-        return self.slots or (self.cluster.slots if self.cluster else len(os.sched_getaffinity(0)))
+        nodes = self.cluster or self.urika
+        return self.slots or (nodes.slots if nodes else len(os.sched_getaffinity(0)))
+
+    @property
+    def start(self) -> Path:
+        """Where the program starts, or finds what its own directory has."""
+        return self.source or Path.cwd()
 
     @property
     def time_limit_seconds(self) -> float | None:
@@ -128,7 +135,7 @@ class EvaluationSettings:
         wrapping = wrapping_of(
             self.container,
             self.environment,
-            [root.absolute(), self.source or Path.cwd(), *([checkpoints] if checkpoints else [])],
+            [root.absolute(), self.start, *([checkpoints] if checkpoints else [])],
             self.urika,
         )
         if self.container is not None:
@@ -137,7 +144,7 @@ class EvaluationSettings:
 
     def cluster_around(self, wrapping: Wrapping) -> Cluster | None:
         """Return the cluster, which may be what makes the container; None: there is none."""
-        words = wrapping.srun_arguments(self.source or Path.cwd())
+        words = wrapping.srun_arguments(self.start)
         if self.cluster is None or not words:
             return self.cluster
         return replace(self.cluster, launch_args=shlex.join([*words, *shlex.split(self.cluster.launch_args)]))
@@ -196,18 +203,18 @@ def conduct(
     check_program(study, settings)
     with open_study(root, study, extend=extend) as opened:
         checkpoints = _checkpoints(opened, settings)
-        wrapping = _wrapping(opened, settings, checkpoints)
-        observer = Observers(observers)
+        sight = _sight(opened, settings, checkpoints)
+        observer = Observers([*observers, sight])
         observer.begin(opened.search, was_resumed=opened.was_resumed, checkpoints=checkpoints.root)
         if not opened.log.has_locks:
             observer.notice(
                 f"the file system of {opened.directory.root} has no locks that all machines see: the files "
                 f"{opened.directory.lock.name}.N keep a second driver away; leave them there"
             )
-        launcher = settings.launcher(opened.directory.root, opened.study_id, wrapping)
+        launcher = settings.launcher(opened.directory.root, opened.study_id, sight.wrapping)
         if isinstance(launcher, LocalLauncher):
             launcher.start()
-        loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints, wrapping)
+        loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints, sight)
         loop.is_brief = is_brief
         stopped = "the driver died"
         try:
@@ -233,13 +240,20 @@ def conduct(
         )
 
 
-def _wrapping(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Wrapping:
-    """Return what stands around evaluations, on record with all that they are made with."""
-    study, container = opened.search.study, settings.container
-    opened.agree_on_surroundings(container.image if container else "", settings.environment)
-    argv = study.filled_command.words or (study.command,)
-    opened.record_provenance(provenance(container, settings.environment, settings.source, argv))
-    return settings.wrapping(opened.directory.root, checkpoints.root if study.uses_checkpoints else None)
+def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Sight:
+    """Return who looks at what evaluations are made with, after what is known of it was recorded."""
+    opened.agree_on_surroundings(settings.container, settings.environment, settings.urika, settings.start)
+    sight = Sight(
+        opened=opened,
+        wrapping=settings.wrapping(
+            opened.directory.root, checkpoints.root if opened.search.study.uses_checkpoints else None
+        ),
+        start=settings.start,
+        is_here=settings.cluster is None and settings.urika is None and settings.dask is None,
+    )
+    sight.take_in()
+    opened.record_provenance(provenance(settings.container, settings.environment, settings.urika, settings.source))
+    return sight
 
 
 def _checkpoints(opened: OpenStudy, settings: EvaluationSettings) -> Checkpoints:
@@ -260,7 +274,7 @@ def _loop(
     observer: Observer,
     budget: Budget,
     checkpoints: Checkpoints,
-    wrapping: Wrapping,
+    sight: Sight,
 ) -> Loop:
     tasks = TaskMaker(
         search=opened.search,
@@ -270,7 +284,8 @@ def _loop(
         caller=Path.cwd(),
         source=settings.source,
         time_limit_seconds=settings.time_limit_seconds,
-        wrapping=wrapping,
+        wrapping=sight.wrapping,
+        seen=None if sight.is_here else sight.file,
     )
     return Loop(
         search=opened.search,
@@ -303,7 +318,7 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
     program = study.filled_command.program
     if program is None or settings.urika is not None:
         return
-    start = settings.source or Path.cwd()
+    start = settings.start
     path = f"{settings.environment}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     found = (start / program).is_file() if "/" in program else shutil.which(program, path=path)
     if not found:

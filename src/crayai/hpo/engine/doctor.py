@@ -44,7 +44,7 @@ def examine(
         room: See `Examination`.
         checkpoint_room: Likewise.
     """
-    start = settings.source or Path.cwd()
+    start = settings.start
     prober = Prober(study)
     with closing(settings.launcher(root, "doctor", settings.wrapping(root))) as launcher:
         bench = Bench(study, settings, root, launcher, watcher)

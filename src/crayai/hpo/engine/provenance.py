@@ -4,48 +4,74 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from crayai import __version__
-from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.environment import packages_in
+from crayai.hpo.launch.calls import ask
+from crayai.hpo.launch.container import PROGRAMS, Container
 from crayai.hpo.launch.images import identity
+from crayai.hpo.launch.urika import Urika
 
 SETTING = "environments"
-"""The recorded setting: a list of what evaluations were made with, each from one evaluation on."""
+"""The recorded setting: a list of what evaluations were made with, each from one evaluation on.
+
+Each entry has the ``facts`` that the driver knows, and, as soon as somebody has looked, what is ``seen`` in the
+program's place (see `sight`).
+"""
+
+Fact = str | list[str]
 
 _PATIENCE_SECONDS = 5.0
 _PYTHON = re.compile(r"python[\d.]*")
 
 
 def provenance(
-    container: Container | None, environment: str, source: Path | None, argv: Sequence[str]
-) -> dict[str, str]:
-    """Return what is to be known of what `argv` runs with, by name, in words.
+    container: Container | None, environment: str, urika: Urika | None, source: Path | None
+) -> dict[str, Fact]:
+    """Return what the driver knows of what evaluations are made with, by name.
 
     Raises:
         LaunchError: The image of the container is not there any more.
     """
-    prefix = _prefix(container, environment, argv)
-    facts = {
+    facts: dict[str, Fact] = {
         "driver": f"crayai {__version__}, Python {platform.python_version()}, {platform.platform()}",
         "container": "" if container is None else container.line,
+        "engine": "" if container is None else _version(PROGRAMS[container.engine]),
         "image": "" if container is None else identity(container),
+        "urika": "" if urika is None else urika.line,
         "conda_env": environment,
+        "modules": [module for module in os.environ.get("LOADEDMODULES", "").split(":") if module],
         "source": _commit(source or Path.cwd()),
-        "packages": ", ".join(packages_in(prefix)) if prefix else "",
     }
-    return {name: text for name, text in facts.items() if text}
+    return {name: fact for name, fact in facts.items() if fact}
 
 
-def at_evaluation(number: int, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+def at_evaluation(number: int, entries: Sequence[Mapping[str, Any]]) -> dict[str, Fact]:
     """Return with what an evaluation was made, of what is recorded with its study."""
-    known = [entry["facts"] for entry in entries if entry["from_evaluation"] <= number]
+    known = [{**entry["facts"], **entry.get("seen", {})} for entry in entries if entry["from_evaluation"] <= number]
     return known[-1] if known else {}
+
+
+def items(fact: Fact) -> list[str]:
+    """Return what a fact lists; earlier versions recorded lists as text."""
+    return fact.split(", ") if isinstance(fact, str) else fact
+
+
+def container_in(settings: Mapping[str, Any]) -> Mapping[str, Any] | str | None:
+    """Return the container that is recorded with a study; earlier versions recorded its engine among the facts."""
+    recorded: Mapping[str, Any] | str | None = settings.get("container")
+    if isinstance(recorded, str) and recorded:
+        return str(settings[SETTING][0]["facts"]["container"])
+    return recorded or None
+
+
+def table(container: Container | None) -> dict[str, Any] | None:
+    """Return a container as it is recorded, of which `container_of` makes it again."""
+    return None if container is None else {**asdict(container), "binds": list(container.binds)}
 
 
 def python_of(argv: Sequence[str]) -> str:
@@ -61,15 +87,10 @@ def _words(text: str) -> list[str]:
         return [text]
 
 
-def _prefix(container: Container | None, environment: str, argv: Sequence[str]) -> Path | None:
-    """Return the directory of the environment in which a command finds its packages, as seen from here."""
-    if container is not None:
-        inside = Path(container.image) / environment.lstrip("/")
-        return inside if environment and inside.is_dir() else None
-    if environment:
-        return Path(environment)
-    found = shutil.which(python_of(argv) or "python3")
-    return Path(found).parent.parent if found else None
+def _version(program: str) -> str:
+    """Return what a program says of its version; empty: nothing."""
+    answer = ask([program, "--version"])
+    return next(iter([*answer.out.splitlines(), *(answer.err if answer.code == 0 else "").splitlines()]), "").strip()
 
 
 def _commit(source: Path) -> str:

@@ -7,6 +7,7 @@ from crayai.hpo.engine.attempts import Running
 from crayai.hpo.engine.checkpoints import Checkpoints, Handover
 from crayai.hpo.engine.failures import outcome_of
 from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.sight import looking, looking_first
 from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.workdir import StudyDirectory
@@ -29,6 +30,7 @@ class TaskMaker:
         time_limit_seconds: Of one evaluation.
         checkpoints: Where models are saved.
         wrapping: What stands around the program.
+        seen: The file to which the first task writes what is seen in its place; None: no task does.
     """
 
     search: Search
@@ -40,6 +42,7 @@ class TaskMaker:
     time_limit_seconds: float | None = None
     is_dry: bool = False
     wrapping: Wrapping = field(default_factory=Wrapping)
+    seen: Path | None = None
 
     def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = (), *, is_control: bool = False) -> Task:
         """Return the task for one attempt, best not at the locations to `avoid`; make its directory if it needs one."""
@@ -62,6 +65,9 @@ class TaskMaker:
         }
         directory = self.caller if own is None or self.source is None else own
         wrapped = self.wrapping.around(rendered.argv, directory, environment, tag)
+        if self.seen is not None:
+            look = self.wrapping.around(looking(rendered.argv), directory, environment, tag)
+            wrapped = (*looking_first(look, self.seen), *wrapped)
         return Task(
             tag=tag,
             argv=(*(handover.bring if handover else ()), *wrapped),

@@ -48,6 +48,11 @@ class Urika:
             )
 
     @property
+    def line(self) -> str:
+        """The beginning of its command line, for people."""
+        return shlex.join([PROGRAM, "-N", str(self.nodes_per_eval), *shlex.split(self.arguments)])
+
+    @property
     def slots(self) -> int:
         """How many evaluations run at once."""
         return self.nodes // self.nodes_per_eval
