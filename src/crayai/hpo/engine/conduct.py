@@ -252,7 +252,8 @@ def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpo
         is_here=settings.cluster is None and settings.urika is None and settings.dask is None,
     )
     sight.take_in()
-    opened.record_provenance(provenance(settings.container, settings.environment, settings.urika, settings.source))
+    known = provenance(settings.container, settings.environment, settings.urika, settings.start, opened.directory.root)
+    opened.record_provenance(known)
     return sight
 
 

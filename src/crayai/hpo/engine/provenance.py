@@ -1,5 +1,6 @@
 """With what evaluations were made: recorded with the study, so that it can be made again."""
 
+import hashlib
 import os
 import platform
 import re
@@ -30,9 +31,9 @@ _PYTHON = re.compile(r"python[\d.]*")
 
 
 def provenance(
-    container: Container | None, environment: str, urika: Urika | None, source: Path | None
+    container: Container | None, environment: str, urika: Urika | None, start: Path, root: Path
 ) -> dict[str, Fact]:
-    """Return what the driver knows of what evaluations are made with, by name.
+    """Return what the driver knows of what evaluations of the study in `root` are made with, by name.
 
     Raises:
         LaunchError: The image of the container is not there any more.
@@ -45,7 +46,7 @@ def provenance(
         "urika": "" if urika is None else urika.line,
         "conda_env": environment,
         "modules": [module for module in os.environ.get("LOADEDMODULES", "").split(":") if module],
-        "source": _commit(source or Path.cwd()),
+        "source": _commit(start, root),
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -93,28 +94,35 @@ def _version(program: str) -> str:
     return next(iter([*answer.out.splitlines(), *(answer.err if answer.code == 0 else "").splitlines()]), "").strip()
 
 
-def _commit(source: Path) -> str:
-    """Return the commit of a directory, and whether its files differ from it; empty: nobody keeps track of it."""
+def _commit(source: Path, root: Path) -> str:
+    """Return the commit of a directory, and what differs from it but for studies; empty: nobody keeps track of it."""
     commit = _git(source, "rev-parse", "HEAD")
     if not commit:
         return ""
-    changed = _git(source, "status", "--porcelain", "--untracked-files=normal", "--", ".")
-    files = len(changed.splitlines())
-    return f"git {commit}" + (f", {files} files changed" if files else "")
+    study = root.parent if (root.parent / "study.db").exists() else root  # a replay is inside of a study
+    own = study.relative_to(source) if study.is_relative_to(source) else None
+    but = ["--", ".", *([f":(exclude){own}", f":(exclude){own}.[0-9]*"] if own else [])]
+    changed = _git(source, "status", "--porcelain", "--untracked-files=normal", *but)
+    difference = _git(source, "diff", "HEAD", "--binary", *but) if changed else ""
+    if changed is None or difference is None:
+        return f"git {commit}, and nobody knows what differs from it: git took too long, or failed"
+    digest = hashlib.blake2b(f"{changed}\n{difference}".encode(), digest_size=4).hexdigest()
+    return f"git {commit}" + (f", {len(changed.splitlines())} files changed ({digest})" if changed else "")
 
 
-def _git(source: Path, *words: str) -> str:
-    """Return what git says; empty: nothing, for it is not there or knows nothing of this directory."""
+def _git(source: Path, *words: str) -> str | None:
+    """Return what git says; None: it is not there, knows nothing of this directory, or takes too long."""
     try:
         answer = subprocess.run(  # noqa: S603 - our own words
             ["git", "-C", str(source), *words],  # noqa: S607 - the user's git
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=_PATIENCE_SECONDS,
             check=False,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
