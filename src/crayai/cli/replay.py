@@ -58,7 +58,7 @@ def replay(
         slots=slots,
         container=container,
         environment=environment,
-        urika=Urika(**urika) if (urika := recorded.get("urika")) else None,
+        urika=Urika(**{**urika, "alloc_jobid": None}) if (urika := recorded.get("urika")) else None,
         source=src_path and src_path.absolute(),
         time_limit_minutes=time_limit_minutes,
         checkpoint=recorded.get("checkpoint", ""),

@@ -77,7 +77,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "nodes_per_eval": "clusters: for one evaluation",
         "evals_per_node": "in an allocation: how many evaluations share a node",
         "alloc_args": "arguments of salloc, or of sbatch with mode = jobs; of qsub",
-        "alloc_jobid": "slurm: an allocation to use; left out: the one that crayai runs in, else one is made",
+        "alloc_jobid": "slurm, urika: an allocation to use; left out: the one that crayai runs in, else one is made",
         "launch_args": "arguments of srun, or of mpiexec",
         "max_allocations": "slurm: how many may be made one after another, when one ends before the study",
         "poll_seconds": "clusters: how often it is asked about jobs, at most",
@@ -201,7 +201,7 @@ def _urika(launcher: dict[str, Any]) -> Urika | None:
     """Take out of the keys of [launcher] what makes an Urika, and return it; None: it is not wanted."""
     if launcher.get("name") != "urika":
         return None
-    names = {"nodes": "nodes", "nodes_per_eval": "nodes_per_eval", "urika_args": "arguments"}
+    names = {key: key for key in ("nodes", "nodes_per_eval", "alloc_jobid")} | {"urika_args": "arguments"}
     urika = Urika(**{names[key]: launcher.pop(key) for key in names if key in launcher})
     _refuse_others(launcher)
     return urika

@@ -1,6 +1,5 @@
 """How a script wants its evaluations run: ``hpo.Evaluator("python train.py", …)``."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -148,10 +147,12 @@ class Evaluator:
         return self.nodes > 1 and self.workload_manager != "local"
 
     def _urika(self) -> Urika:
-        """Return what runs evaluations, in the allocation that was named, or in which we run."""
-        if self.alloc_jobid:
-            os.environ["SLURM_JOB_ID"] = str(self.alloc_jobid)
-        return Urika(nodes=self.nodes, nodes_per_eval=self.nodes_per_eval, arguments=self.urika_args)
+        return Urika(
+            nodes=self.nodes,
+            nodes_per_eval=self.nodes_per_eval,
+            arguments=self.urika_args,
+            alloc_jobid=self.alloc_jobid,
+        )
 
     def _dask(self) -> Dask:
         return Dask(

@@ -124,6 +124,8 @@ class EvaluationSettings:
     @property
     def nodes_per_evaluation(self) -> float:
         """How many nodes an evaluation has, or which part of one."""
+        if self.urika is not None:
+            return self.urika.nodes_per_eval
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
 
     def wrapping(self, root: Path, checkpoints: Path | None = None) -> Wrapping:
@@ -150,7 +152,13 @@ class EvaluationSettings:
         return replace(self.cluster, launch_args=shlex.join([*words, *shlex.split(self.cluster.launch_args)]))
 
     def launcher(self, root: Path, study_id: str, wrapping: Wrapping) -> Launcher:
-        """Return the launcher for evaluations."""
+        """Return the launcher for evaluations.
+
+        Raises:
+            LaunchError: What it needs is not there.
+        """
+        if self.urika is not None:
+            self.urika.check_allocation()
         if (cluster := self.cluster_around(wrapping)) is not None:
             return cluster_launcher(cluster, root, study_id, self.capacity)
         if self.dask is not None:

@@ -3,14 +3,18 @@
 Source: ``run_training [-N nodes] [--ppn n] [-e CONDA_ENV_PATH] [--no-node-list] "command"``, in the Urika-XC guide.
 """
 
+import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from crayai.hpo.errors import LaunchError, SettingsError
 
 PROGRAM = "run_training"
+_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "MOAB_JOBID")
+"""What tells the allocation that is active, under Slurm, PBS and Moab."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,7 @@ class Urika:
         nodes: For all evaluations together.
         nodes_per_eval: For one.
         arguments: More arguments of ``run_training``, such as ``--no-node-list --ppn 2``.
+        alloc_jobid: The allocation of Slurm to use; None, 0: the one in which we run.
 
     Raises:
         LaunchError: There is no ``run_training`` here.
@@ -30,6 +35,7 @@ class Urika:
     nodes: int = 1
     nodes_per_eval: int = 1
     arguments: str = ""
+    alloc_jobid: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes_per_eval <= self.nodes:
@@ -57,12 +63,28 @@ class Urika:
         """How many evaluations run at once."""
         return self.nodes // self.nodes_per_eval
 
-    def around(self, argv: Sequence[str], environment: Mapping[str, str], prefix: str) -> list[str]:
+    def check_allocation(self) -> None:
+        """Make sure that there is an allocation to run in.
+
+        Raises:
+            LaunchError: There is none.
+        """
+        if not self.alloc_jobid and not any(os.environ.get(name) for name in _JOB):
+            raise LaunchError(
+                f"launcher='urika' runs in an allocation that is active, and none of {', '.join(_JOB)} is set here: "
+                "start crayai inside of one (salloc, qsub -I, msub -I), or name one of Slurm's with alloc_jobid"
+            )
+
+    def variables(self) -> dict[str, str]:
+        """Return what tells ``run_training`` the allocation that was named."""
+        return {"SLURM_JOB_ID": str(self.alloc_jobid)} if self.alloc_jobid else {}
+
+    def around(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str], prefix: str) -> list[str]:
         """Return the command that runs `argv` on its nodes, in the Conda environment at `prefix` unless that is empty.
 
-        What is in the allocation's containers does not have the environment of who has started it.
+        What is in the allocation's containers has neither the directory nor the environment of who has started it.
         """
         variables = [f"{name}={text}" for name, text in environment.items()]
         conda = ["-e", prefix] if prefix else []
-        line = shlex.join(["env", *variables, *argv])
+        line = f"cd {shlex.quote(str(directory))} && exec {shlex.join(['env', *variables, *argv])}"
         return [PROGRAM, "-N", str(self.nodes_per_eval), *conda, *shlex.split(self.arguments), line]

@@ -34,7 +34,7 @@ class Wrapping:
     def around(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str], tag: str) -> tuple[str, ...]:
         """Return the command that runs `argv` inside, in `directory`, where it has the variables of `environment`."""
         if self.urika is not None:
-            return tuple(self.urika.around(argv, environment, self.prefix))
+            return tuple(self.urika.around(argv, directory, environment, self.prefix))
         entered = [*entering(self.prefix), *argv]
         if self.container is None:
             return tuple(entered)
@@ -57,6 +57,8 @@ class Wrapping:
 
     def variables(self) -> dict[str, str]:
         """Return what the engine itself needs in its environment, and may not have."""
+        if self.urika is not None:
+            return self.urika.variables()
         if self.container is None or self.container.engine != "charliecloud" or os.environ.get("USER"):
             return {}
         return {"USER": pwd.getpwuid(os.getuid()).pw_name}
