@@ -1,66 +1,66 @@
 """The command lines of container engines, and what is refused before anything runs."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from crayai.hpo.errors import LaunchError, SettingsError
-from crayai.hpo.launch.container import Bind, Container, binds_of, container_of, with_engine
-from crayai.hpo.launch.engines import GUARD, Place, inside, srun_arguments
+from crayai.hpo.launch.binds import Bind, binds_of
+from crayai.hpo.launch.container import Container, container_of, with_engine
+from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.images import check_mount_points, identity
+from crayai.hpo.launch.wrapping import Wrapping
 
 BINDS = (Bind("/work", "/work"), Bind("/data", "/in", "ro"))
-PODMAN = (
-    "--rm --init --entrypoint= --network=host --ipc=host --security-opt=label=disable "
-    "--volume=/work:/work --volume=/data:/in:ro --workdir=/work --env=CRAYAI_SEED"
-)
+RUN = "--rm --init --entrypoint= --network=host --security-opt=label=disable"
+SEEN = "--volume=/work:/work --volume=/data:/in:ro --workdir=/work"
 LINES = {
-    "apptainer": "apptainer exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --fakeroot image.sif",
-    "singularity": "singularity exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --fakeroot image.sif",
-    "podman": f"/bin/sh -c GUARD sh podman name {PODMAN} --device=nvidia.com/gpu=all --fakeroot image.sif",
-    "podman-hpc": f"/bin/sh -c GUARD sh podman-hpc name {PODMAN} --gpu --fakeroot image.sif",
-    "charliecloud": "ch-run --bind=/work:/work --bind=/data:/in --cd=/work --fakeroot image.sif --",
-    "shifter": "shifter --image=image.sif --volume=/work:/work --volume=/data:/in:ro --workdir=/work --module=gpu "
-    "--fakeroot --",
-    "enroot": "enroot start --mount=/work:/work --mount=/data:/in --env=CRAYAI_SEED --env=NVIDIA_VISIBLE_DEVICES=all "
-    "--fakeroot image.sif sh -c CD /work",
-    "bubblewrap": "bwrap --ro-bind image.sif / --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys --tmpfs /tmp "
-    "--bind /work /work --ro-bind /data /in --chdir /work --unshare-pid --die-with-parent --fakeroot",
-    "pyxis": "sh -c CD /work",
-}  # fmt: skip
+    "apptainer": "apptainer exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
+    "singularity": "singularity exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
+    "podman": f"podman run {RUN} --ipc=host {SEEN} --device=nvidia.com/gpu=all --own image",
+    "podman-hpc": f"podman-hpc run {RUN} --ipc=host {SEEN} --gpu --own image",
+    "docker": f"docker run {RUN} --ipc=host --user={os.getuid()}:{os.getgid()} {SEEN} --gpus=all --own image",
+    "charliecloud": "ch-run --bind=/work:/work --bind=/data:/in --cd=/work --set-env --own image --",
+    "shifter": "shifter --image=image --volume=/work:/work --volume=/data:/in:ro --workdir=/work --module=gpu --own --",
+    "enroot": "enroot start --mount=/work:/work --mount=/data:/in --env=NVIDIA_VISIBLE_DEVICES=all --own image "
+    "sh -c CD /work",
+    "bubblewrap": "bwrap --ro-bind image / --dev /dev --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys "
+    "--tmpfs /tmp --bind /work /work --ro-bind /data /in --chdir /work --unshare-pid --die-with-parent --own",
+    "pyxis": "srun --container-image=image --container-mounts=/work:/work,/data:/in:ro --container-workdir=/work "
+    "--container-readonly --own",
+}
 
 
-def place(engine, **how):
-    """Return where a task runs."""
-    container = Container(image="image.sif", engine=engine, engine_args="--fakeroot", gpu=True, **how)
-    return Place(container=container, binds=BINDS, directory="/work", variables=["CRAYAI_SEED"], name="name")
+def wrapping(engine, **how):
+    """Return what stands around tasks."""
+    container = Container(image="image", engine=engine, engine_args="--own", **how)
+    return Wrapping(container=container, binds=BINDS)
 
 
 @pytest.mark.parametrize("engine", LINES)
 def test_a_command_line(engine):
-    """It is what the engine's manual asks for: binds, directory, variables, GPU, the user's words, image, program."""
-    words = inside(place(engine), ["train", "a b"])
-    named = {GUARD: "GUARD", 'cd "$0" && exec "$@"': "CD"}
-    assert [named.get(word, word) for word in words] == [*LINES[engine].split(), "train", "a b"]
+    """It is what the engine's manual asks for: binds, directory, GPU, the user's words, image, program."""
+    words = wrapping(engine, gpu=True).pasted(["train", "a b"], Path("/work"), {"LR": "0.1"})
+    named = {'cd "$0" && exec "$@"': "CD"}
+    assert [named.get(word, word) for word in words] == [*LINES[engine].split(), "env", "LR=0.1", "train", "a b"]
 
 
-def test_docker_runs_as_the_user():
-    """Files that a daemon writes would belong to root."""
-    words = inside(place("docker"), ["train"])
-    assert 'run --user="$(id -u):$(id -g)"' in words[2]
-    assert words[4] == "docker"
-    assert "--gpus=all" in words
-
-
-def test_slurm_makes_the_container_with_pyxis():
-    """Srun is told the image, what it sees and where it starts."""
-    assert srun_arguments(place("pyxis").container, BINDS, "/work") == [
-        "--container-image=image.sif",
-        "--container-mounts=/work:/work,/data:/in:ro",
-        "--container-workdir=/work",
-        "--container-readonly",
-        "--fakeroot",
-    ]
+@pytest.mark.parametrize("engine", LINES)
+def test_what_is_run(engine):
+    """It is the same line, with a guard where the engine needs one, which is told of variables by their names."""
+    around = wrapping(engine, environment={"OWN": "a b"}).around(["train"], Path("/work"), {"LR": "0.1"}, "study:1:1")
+    line = wrapping(engine).pasted(["env", "OWN=a b", "train"], Path("/work"))
+    if engine == "pyxis":
+        assert list(around) == line[-3:]
+        assert wrapping(engine).srun_arguments(Path("/work")) == line[1:-3]
+    elif ENGINES[engine].guard:
+        shell, c, guard, name, variables, *words = around
+        assert [shell, c, guard, name] == ["/bin/sh", "-c", ENGINES[engine].guard, "crayai-study-1-1"]
+        assert variables.startswith("LR|")
+        assert words == line
+    else:
+        assert list(around) == line
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,9 @@ def test_slurm_makes_the_container_with_pyxis():
 )
 def test_a_writable_image(engine, word):
     """What is writable has the engine's word for it."""
-    assert word in inside(place(engine, writable=True), ["train"])
+    plain, writable = (wrapping(engine, writable=yes).pasted(["train"], Path("/work")) for yes in (False, True))
+    assert word in writable
+    assert writable != plain
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,8 @@ def test_a_writable_image(engine, word):
         ("podman:python:3.11", "podman", "python:3.11"),
         ("ch-run:/images/a", "charliecloud", "/images/a"),
         ("python:3.11", "", "python:3.11"),
-        ("docker://alpine", "docker", "//alpine"),
+        ("docker://alpine", "", "docker://alpine"),
+        ("apptainer:docker://alpine", "apptainer", "docker://alpine"),
         ({"image": "podman:a", "gpu": True}, "podman", "a"),
         ({"image": "a:b", "engine": "bwrap"}, "bubblewrap", "a:b"),
     ],
@@ -101,6 +104,8 @@ def test_text_and_tables(text, engine, image):
         ({"image": "a", "gpu": "yes"}, "true or false"),
         ({"image": "a", "engine_args": "'"}, "no list of words"),
         ({"image": "a", "engine": "shifter", "writable": True}, "never changes images"),
+        ({"image": "a", "engine": "charliecloud", "binds": ["/usr:/usr:ro"]}, "must be writable with"),
+        ({"image": "a", "engine": "apptainer", "binds": ["/usr:/usr:ro,noexec"]}, "no option but ro"),
         (7, "must be text"),
     ],
 )
@@ -119,35 +124,87 @@ def test_the_engine_that_is_here(tmp_path, monkeypatch):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     assert with_engine(Container(image="python:3.11")).engine == "podman"
-    assert with_engine(Container(image="my.sif")).engine == "apptainer"
+    monkeypatch.chdir(tmp_path)
+    Path("my.sif").touch()
+    assert with_engine(Container(image="my.sif")).line == f"apptainer:{tmp_path}/my.sif"
     with pytest.raises(LaunchError, match="apptainer and podman and charliecloud are here: name one"):
         with_engine(Container(image=str(tmp_path)))
     with pytest.raises(LaunchError, match="'bwrap' is not on PATH"):
         with_engine(Container(image=str(tmp_path), engine="bubblewrap"))
 
 
-def test_images_that_are_not_there(tmp_path, monkeypatch):
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Put commands on PATH that know nothing."""
+    monkeypatch.setenv("PATH", f"{tmp_path}/programs:/usr/bin:/bin")
+    (tmp_path / "programs").mkdir()
+    for name in (*(engine.program for engine in ENGINES.values()), "shifterimg"):
+        (tmp_path / "programs" / name).write_text("#!/bin/sh\necho no such image >&2\nexit 1\n")
+        (tmp_path / "programs" / name).chmod(0o755)
+
+
+@pytest.mark.usefixtures("programs")
+def test_images_that_are_here(tmp_path, monkeypatch):
+    """What is here as a file or a root file system is a path to engines that take it, and a name to the others."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rootfs" / "usr").mkdir(parents=True)
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "torch.sqsh").touch()
+    for engine, image, found in [
+        ("bubblewrap", "rootfs", f"{tmp_path}/rootfs"),
+        ("podman", "rootfs", f"{tmp_path}/rootfs"),
+        ("docker", "rootfs", "rootfs"),
+        ("podman", "sources", "sources"),
+        ("podman", "./sources", f"{tmp_path}/sources"),
+        ("pyxis", "torch.sqsh", f"{tmp_path}/torch.sqsh"),
+    ]:
+        assert with_engine(Container(image=image, engine=engine)).image == found
+
+
+@pytest.mark.usefixtures("programs")
+def test_images_that_an_engine_does_not_run(tmp_path):
+    """The message says what it runs instead."""
+    (tmp_path / "a.sif").touch()
+    for engine, image, words in [
+        ("bubblewrap", "a:1", "there is no image 'a:1': unpack it"),
+        ("apptainer", "a:1", "there is no image 'a:1': give the path of a .sif file"),
+        ("docker", str(tmp_path), "docker runs no image that is a directory"),
+        ("podman", str(tmp_path / "a.sif"), "podman runs no image that is a file"),
+        ("podman", "./nowhere", "there is no image './nowhere'"),
+        ("", "docker://a/b:1", "apptainer pull b_1.sif docker://a/b:1"),
+        ("podman", "oras://a/b:1", "container = podman:a/b:1"),
+    ]:
+        with pytest.raises(LaunchError, match=words):
+            with_engine(Container(image=image, engine=engine))
+
+
+def test_images_that_charliecloud_keeps(tmp_path, monkeypatch):
+    """It runs those by name, and sets the variables of those that have some."""
+    monkeypatch.setenv("CH_IMAGE_STORAGE", str(tmp_path))
+    kept = tmp_path / "img" / "a%b+1"
+    (kept / "usr").mkdir(parents=True)
+    container = with_engine(Container(image=str(kept), engine="charliecloud"))
+    assert container.image == "a/b:1"
+    assert str(kept) in identity(container)
+    assert "--set-env" not in Wrapping(container=container).pasted(["train"], Path("/work"))
+    (kept / "ch").mkdir()
+    (kept / "ch" / "environment").touch()
+    assert "--set-env" in Wrapping(container=container).pasted(["train"], Path("/work"))
+
+
+@pytest.mark.usefixtures("programs")
+def test_images_that_are_not_there(tmp_path):
     """It is known before anything is submitted, with the command that gets the image."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    for name in ("podman", "shifterimg", "enroot"):
-        (tmp_path / name).write_text("#!/bin/sh\necho no such image >&2\nexit 1\n")
-        (tmp_path / name).chmod(0o755)
     for engine, words in {
         "podman": "podman pull a:1",
         "shifter": "shifterimg pull a:1",
         "charliecloud": "ch-image pull a:1",
         "enroot": "enroot create --name a:1",
-        "bubblewrap": "no image but a directory",
-        "apptainer": "there is no image 'a:1'",
     }.items():
         with pytest.raises(LaunchError, match=words):
             identity(Container(image="a:1", engine=engine))
-    with pytest.raises(LaunchError, match="no image that is a directory"):
-        identity(Container(image=str(tmp_path), engine="docker"))
     file = tmp_path / "a.sif"
     file.write_bytes(b"image")
-    with pytest.raises(LaunchError, match="no image that is a file"):
-        identity(Container(image=str(file), engine="podman"))
     first = identity(Container(image=str(file), engine="apptainer"))
     assert "5 bytes" in first
     file.write_bytes(b"other")
@@ -159,11 +216,22 @@ def test_what_a_container_sees(tmp_path):
     study = tmp_path / "study"
     study.mkdir()
     (tmp_path / "link").symlink_to(study)
-    seen = binds_of(Container(image="a", binds=["/usr:/in:ro"]), [tmp_path / "link", study / "below"])
-    assert [str(bind) for bind in seen] == [f"{tmp_path}/link:{tmp_path}/link", f"{study}:{study}", "/usr:/in:ro"]
+    seen = binds_of(["/usr:/in:ro"], [tmp_path / "link", study / "below"])
+    assert [str(bind) for bind in seen] == ["/usr:/in:ro", f"{tmp_path}/link:{tmp_path}/link", f"{study}:{study}"]
     for odd in (Path("/"), tmp_path / "a:b"):
         with pytest.raises(LaunchError, match="cannot be bound"):
-            binds_of(Container(image="a"), [odd])
+            binds_of([], [odd])
+    with pytest.raises(LaunchError, match="cannot be bound"):
+        binds_of([], [tmp_path / "a b"], letters=ENGINES["enroot"].letters)
+
+
+def test_binds_around_the_study(tmp_path):
+    """Inner ones come later, so that a study can be written in what may only be read; each place is bound once."""
+    study = tmp_path / "study"
+    study.mkdir()
+    seen = binds_of([f"{tmp_path}:{tmp_path}:ro"], [study])
+    assert [str(bind) for bind in seen] == [f"{tmp_path}:{tmp_path}:ro", f"{study}:{study}"]
+    assert [str(bind) for bind in binds_of([str(tmp_path)], [study, tmp_path])] == [f"{tmp_path}:{tmp_path}"]
 
 
 def test_mount_points_that_the_image_must_have(tmp_path):
@@ -172,4 +240,6 @@ def test_mount_points_that_the_image_must_have(tmp_path):
     with pytest.raises(LaunchError, match=f"mkdir -p {tmp_path}/work"):
         check_mount_points(container, [Bind("/work", "/work")])
     (tmp_path / "work").mkdir()
-    check_mount_points(container, [Bind("/work", "/work"), Bind("/tmp/a", "/tmp/a")])
+    check_mount_points(container, [Bind("/work", "/work"), Bind("/work/a", "/work/a"), Bind("/tmp/a", "/tmp/a")])
+    with pytest.raises(LaunchError, match=f"mkdir -p {tmp_path}/data && touch {tmp_path}/data/file"):
+        check_mount_points(container, [Bind(__file__, "/data/file")])

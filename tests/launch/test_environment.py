@@ -1,6 +1,7 @@
 """Conda and virtual environments around a program."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,21 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.environment import entering, environments, prefix_of
+from crayai.hpo.launch.environment import entering, environments, pasting, prefix_of
+
+GCC = """\
+#!/bin/bash
+function _tc_activation() {
+  local act_nature=$1; shift
+  local which=() thing
+  for thing in "$@"; do which+=("${thing,,}"); done
+  [[ $act_nature == activate ]] && export CC="$CONDA_PREFIX/bin/${which[0]}"
+}
+_CONDA_SCRIPT=$(basename "${BASH_SOURCE[0]}")
+_tc_activation activate X86_64-CONDA-LINUX-GNU-CC CPP
+export GCC_SCRIPT=$_CONDA_SCRIPT
+"""
+"""An activation script such as those of Conda's compilers: no plain shell can read it."""
 
 CRAYAI = [sys.executable, "-m", "crayai"]
 
@@ -72,6 +87,28 @@ def test_it_is_entered(home):
     gone = subprocess.run([*entering(str(home / "gone")), "true"], capture_output=True, text=True, check=False)
     assert gone.returncode == 127
     assert "has no environment" in gone.stderr
+
+
+def test_activation_scripts_for_bash(home, tmp_path_factory):
+    """They run as they would by conda; where there is no bash, they are left out with a word, the others are not."""
+    prefix = home / "elsewhere" / "own"
+    (prefix / "etc" / "conda" / "activate.d" / "activate-gcc_linux-64.sh").write_text(GCC)
+    words = [*entering(str(prefix)), "sh", "-c", "echo $ACTIVATED $CC $GCC_SCRIPT; exit 7"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == f"{prefix} {prefix}/bin/x86_64-conda-linux-gnu-cc activate-gcc_linux-64.sh\n"
+    pasted = subprocess.run([*pasting(str(prefix)), *words[-3:]], capture_output=True, text=True, check=False)
+    assert (pasted.returncode, pasted.stdout) == (7, done.stdout)
+    if shutil.which("dash") is None:
+        pytest.skip("there is no shell but bash")
+    bare = tmp_path_factory.mktemp("bare")
+    for name in ("sh", "hostname"):
+        (bare / name).symlink_to(shutil.which("dash" if name == "sh" else name))
+    words[0] = str(bare / "sh")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env={"PATH": str(bare)})
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == f"{prefix}\n"
+    assert "activate-gcc_linux-64.sh is left out: it needs bash" in done.stderr
 
 
 def test_a_study_in_an_environment(home):

@@ -13,7 +13,8 @@ from typing import Any
 
 from crayai import __version__
 from crayai.hpo.launch.calls import ask
-from crayai.hpo.launch.container import PROGRAMS, Container
+from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.images import identity
 from crayai.hpo.launch.urika import Urika
 
@@ -41,7 +42,7 @@ def provenance(
     facts: dict[str, Fact] = {
         "driver": f"crayai {__version__}, Python {platform.python_version()}, {platform.platform()}",
         "container": "" if container is None else container.line,
-        "engine": "" if container is None else _version(PROGRAMS[container.engine]),
+        "engine": "" if container is None else _version(ENGINES[container.engine].program),
         "image": "" if container is None else identity(container),
         "urika": "" if urika is None else urika.line,
         "conda_env": environment,

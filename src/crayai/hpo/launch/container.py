@@ -9,44 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from crayai.hpo.errors import LaunchError, SettingsError
+from crayai.hpo.launch.binds import bind_of
+from crayai.hpo.launch.engines import ENGINES, Kind
 
-PROGRAMS: Mapping[str, str] = {
-    "apptainer": "apptainer",
-    "singularity": "singularity",
-    "podman-hpc": "podman-hpc",
-    "podman": "podman",
-    "docker": "docker",
-    "charliecloud": "ch-run",
-    "bubblewrap": "bwrap",
-    "shifter": "shifter",
-    "enroot": "enroot",
-    "pyxis": "srun",
-}
-"""The engines, each with its program; Pyxis is a part of Slurm's."""
-
-_ALIASES = {program: engine for engine, program in PROGRAMS.items() if engine != "pyxis"}
-_FOR_DIRECTORIES = ("apptainer", "singularity", "podman", "charliecloud", "bubblewrap")
-_FOR_FILES: Mapping[str, Sequence[str]] = {
-    ".sif": ("apptainer", "singularity"),
-    ".img": ("apptainer", "singularity"),
-    ".sqsh": ("enroot",),
-    ".squashfs": ("charliecloud",),
-    ".sqfs": ("charliecloud",),
-}
-_FOR_NAMES = ("podman-hpc", "podman", "docker", "shifter")
-
-
-@dataclass(frozen=True, slots=True)
-class Bind:
-    """A file or directory of this machine that a container sees; `options` such as ``ro``."""
-
-    source: str
-    destination: str
-    options: str = ""
-
-    def __str__(self) -> str:
-        """Return it as most engines write it."""
-        return ":".join([self.source, self.destination, *([self.options] if self.options else [])])
+_ALIASES = {engine.program: name for name, engine in ENGINES.items() if name != "pyxis"}
+_EXPLICIT = ("/", "./", "../", "~")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,35 +46,56 @@ class Container:
 
     def __post_init__(self) -> None:
         self._check_names()
-        if isinstance(self.binds, str) or not all(isinstance(bind, str) for bind in self.binds):
-            raise SettingsError(f"binds of container must be a list of texts, got {self.binds!r}")
+        self._check_kinds()
         for bind in self.binds:
             bind_of(bind)
+        try:
+            shlex.split(self.engine_args)
+        except ValueError as error:
+            raise SettingsError(f"engine_args of container is no list of words: {error}") from error
+        if self.engine:
+            self._check_engine()
+
+    def _check_kinds(self) -> None:
+        if isinstance(self.binds, str) or not all(isinstance(bind, str) for bind in self.binds):
+            raise SettingsError(f"binds of container must be a list of texts, got {self.binds!r}")
         for name, text in dict(self.environment).items():
             if not isinstance(text, str) or not name or "=" in name:
                 raise SettingsError(f"environment of container must be names with texts, got {name!r}: {text!r}")
         for name in ("gpu", "writable"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} of container must be true or false, got {getattr(self, name)!r}")
-        try:
-            shlex.split(self.engine_args)
-        except ValueError as error:
-            raise SettingsError(f"engine_args of container is no list of words: {error}") from error
 
     def _check_names(self) -> None:
         if not isinstance(self.image, str) or not self.image or self.image.startswith("-"):
             raise SettingsError(f"image of container must be the name or the path of an image, got {self.image!r}")
-        if self.engine not in ("", *PROGRAMS):
-            near = get_close_matches(str(self.engine), PROGRAMS, 1)
+        if self.engine not in ("", *ENGINES):
+            near = get_close_matches(str(self.engine), ENGINES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"engine of container must be one of {', '.join(PROGRAMS)}, got {self.engine!r}{hint}")
-        if self.engine == "shifter" and self.writable:
-            raise SettingsError("writable of container must be false with engine 'shifter', which never changes images")
+            raise SettingsError(f"engine of container must be one of {', '.join(ENGINES)}, got {self.engine!r}{hint}")
+
+    def _check_engine(self) -> None:
+        """Refuse what the engine cannot do."""
+        engine = ENGINES[self.engine]
+        if self.writable and not engine.changes_images:
+            raise SettingsError(
+                f"writable of container must be false with engine {self.engine!r}, which never changes images"
+            )
+        for options in (bind_of(bind).options for bind in self.binds):
+            if engine.bind_options == "none" and options:
+                raise SettingsError(
+                    f"binds of container must be writable with engine {self.engine!r}, which knows no options of them, "
+                    f"got {options!r}"
+                )
+            if engine.bind_options == "ro" and options not in ("", "ro"):
+                raise SettingsError(
+                    f"binds of container can have no option but ro with engine {self.engine!r}, got {options!r}"
+                )
 
     @property
-    def is_directory(self) -> bool:
-        """Whether the image is a directory of this machine."""
-        return "/" in self.image and Path(self.image).is_dir()
+    def is_path(self) -> bool:
+        """Whether the image is a file or a directory of this machine, once its engine is known."""
+        return self.image.startswith("/")
 
     @property
     def line(self) -> str:
@@ -130,7 +118,8 @@ def container_of(wanted: Container | str | Mapping[str, Any] | None) -> Containe
             raise SettingsError("container must name an image, as 'podman:python:3.11' does, got ''")
         engine, colon, image = wanted.partition(":")
         engine = _ALIASES.get(engine, engine)
-        return Container(image=image, engine=engine) if colon and engine in PROGRAMS else Container(image=wanted)
+        is_named = colon and engine in ENGINES and not image.startswith("//")  # docker://… is the address of an image
+        return Container(image=image, engine=engine) if is_named else Container(image=wanted)
     if not isinstance(wanted, Mapping):
         raise SettingsError(f"container must be text, such as 'podman:python:3.11', or a table, got {wanted!r}")
     known = [one.name for one in fields(Container)]
@@ -147,68 +136,71 @@ def container_of(wanted: Container | str | Mapping[str, Any] | None) -> Containe
 
 
 def with_engine(container: Container) -> Container:
-    """Return `container` with the engine that runs it here, and the absolute path of an image that is one.
+    """Return `container` with the engine that runs it here, and the absolute path of an image that has one.
 
     Raises:
-        LaunchError: There is none, or more than one.
+        LaunchError: There is no engine, or more than one, or none that runs such an image.
+        SettingsError: The engine cannot do what is asked for.
     """
-    engine = container.engine or _engine_here(container)
-    if shutil.which(PROGRAMS[engine]) is None:
+    if "://" in container.image:
+        _refuse_address(container)
+    name = container.engine or _engine_here(container.image)
+    if shutil.which(ENGINES[name].program) is None:
         raise LaunchError(
-            f"container {container.image!r} needs the engine {engine!r}, and its program {PROGRAMS[engine]!r} is not "
-            "on PATH here: install it, load its module, or name another engine"
+            f"container {container.image!r} needs the engine {name!r}, and its program {ENGINES[name].program!r} is "
+            "not on PATH here: install it, load its module, or name another engine"
         )
-    is_path = "/" in container.image and Path(container.image).expanduser().exists()
-    image = str(Path(container.image).expanduser().absolute()) if is_path else container.image
-    return replace(container, engine=engine, image=image)
+    return replace(container, engine=name, image=_located(container.image, name))
 
 
-def _engine_here(container: Container) -> str:
+def _refuse_address(container: Container) -> None:
+    """Refuse the address of an image in a registry, which each evaluation would get and convert anew."""
+    _, _, address = container.image.partition("://")
+    file = f"{Path(address).name.replace(':', '_').replace('@', '_')}.sif"
+    if container.engine in ("", "apptainer", "singularity"):
+        remedy = f"{container.engine or 'apptainer'} pull {file} {container.image}, and give the file"
+    else:
+        remedy = f"get it once, and give its name or its file, as in container = {container.engine}:{address}"
+    raise LaunchError(f"container {container.image!r} would be downloaded by each evaluation: {remedy}")
+
+
+def _engine_here(image: str) -> str:
     """Return the only engine here that takes such an image."""
-    suffix = Path(container.image).suffix
-    fit = _FOR_DIRECTORIES if container.is_directory else _FOR_FILES.get(suffix, _FOR_NAMES)
-    here = [engine for engine in fit if shutil.which(PROGRAMS[engine])]
+    suffix = Path(image).suffix
+    found_by = "directory" if _kind(image) == "directory" else suffix
+    fit = [name for name, engine in ENGINES.items() if found_by in engine.found_by]
+    fit = fit or [name for name, engine in ENGINES.items() if "name" in engine.found_by]
+    here = [name for name in fit if shutil.which(ENGINES[name].program)]
     if "apptainer" in here and "singularity" in here:
         here.remove("singularity")  # another name of the same
     if len(here) == 1:
         return here[0]
     found = f"{' and '.join(here)} are here: name one" if here else f"none of {', '.join(fit)} is here: install one"
     example = here[0] if here else fit[0]
-    raise LaunchError(
-        f"container {container.image!r} names no engine, and {found}, as in container = {example}:{container.image}"
+    raise LaunchError(f"container {image!r} names no engine, and {found}, as in container = {example}:{image}")
+
+
+def _kind(image: str) -> Kind:
+    """Return what an image is by what is here: of directories, those with a root file system or written as a path."""
+    path = Path(image).expanduser()
+    if path.is_dir() and (image.startswith(_EXPLICIT) or any((path / name).exists() for name in ("bin", "usr"))):
+        return "directory"
+    return "file" if path.is_file() else "name"
+
+
+def _located(image: str, name: str) -> str:
+    """Return the absolute path of an image that is one to the engine, or its name.
+
+    Raises:
+        LaunchError: It runs no such image.
+    """
+    engine, kind, is_explicit = ENGINES[name], _kind(image), image.startswith(_EXPLICIT)
+    path = Path(image).expanduser().absolute()
+    if kind != "name" and kind in engine.takes:
+        return engine.named(path) or str(path)
+    if "name" in engine.takes and not is_explicit:
+        return image
+    problem = (
+        f"there is no image {image!r}" if kind == "name" else f"{name} runs no image that is a {kind}, got {image!r}"
     )
-
-
-def bind_of(text: str) -> Bind:
-    """Return what ``SOURCE``, ``SOURCE:DESTINATION`` or ``SOURCE:DESTINATION:OPTIONS`` says.
-
-    Raises:
-        SettingsError: It says nothing of the kind.
-    """
-    source, _, rest = text.partition(":")
-    destination, _, options = rest.partition(":")
-    bind = Bind(str(Path(source).expanduser()), destination or source, options)
-    if not source or not Path(bind.source).is_absolute() or not Path(bind.destination).is_absolute() or ":" in options:
-        raise SettingsError(
-            f"binds of container must be absolute paths, SOURCE, SOURCE:DESTINATION or SOURCE:DESTINATION:ro, "
-            f"got {text!r}"
-        )
-    if not Path(bind.source).exists():
-        raise SettingsError(f"binds of container: there is no {bind.source}, got {text!r}")
-    return bind
-
-
-def binds_of(container: Container, paths: Sequence[Path]) -> tuple[Bind, ...]:
-    """Return all that a container sees: `paths` under their own names, also where links lead, and its own binds.
-
-    Raises:
-        LaunchError: A path that engines cannot be told, or the root directory.
-    """
-    wanted = list(dict.fromkeys(str(one) for path in paths for one in (path, path.resolve())))
-    for path in wanted:
-        if path == "/" or any(letter in path for letter in ":,"):
-            raise LaunchError(
-                f"the directory {path!r} cannot be bound into a container: it must not be / nor have : or , in its name"
-            )
-    needed = [path for path in wanted if not any(Path(other) in Path(path).parents for other in wanted)]
-    return (*(Bind(path, path) for path in sorted(needed)), *map(bind_of, container.binds))
+    raise LaunchError(f"container: {problem}: {engine.advice}")

@@ -1,171 +1,170 @@
-"""The command lines of container engines; settings in, words out.
+"""What container engines are: which images they run, and by which command; a table.
 
 Sources: the manual pages and ``--help`` of podman-run, docker run, ch-run and bwrap, and the documentation of
 Apptainer, Shifter, Podman-HPC, Enroot and Pyxis.
 
 An engine runs a program in the foreground, with its standard output, its exit code and the signals that it is sent.
-Where it hands over the environment that it was started in, nothing needs to be said of variables; where it begins with
-an empty one, the names of those to take over are, and their values are read on the machine where it runs.
+Where that, or the environment, needs more than the engine's command, a guard (see `guards`) stands around it.
 """
 
-import shlex
+import os
+import pwd
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from crayai.hpo.launch.container import PROGRAMS, Bind, Container
+from crayai.hpo.launch import guards, storage
+from crayai.hpo.launch.binds import Bind
 
-LAUNCHER_VARIABLES = (
-    "CRAYAI_SLOT", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MASTER_ADDR", "MASTER_PORT",
-    "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS",
-    "SLURM_JOB_NUM_NODES", "SLURM_STEP_NODELIST",
-)  # fmt: skip
-"""What launchers add to the environment of a task when it starts."""
-
-GUARD = """\
-# Runs a container of an engine that leaves it to a process elsewhere: which ends when this ends, also if killed.
-engine=$1 name=$2.$$
-shift 2
-pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
-env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" kill "$1"' "$engine" "$name" \
-  <"$pipe" >/dev/null 2>&1 &
-exec 4>"$pipe"
-rm -f "$pipe"
-timer=
-end() {
-  trap "" TERM INT
-  kill -TERM "$child" 2>/dev/null
-  (sleep 3; exec "$engine" kill "$name") >/dev/null 2>&1 4>&- &
-  timer=$!
-}
-setsid "$engine" run --name="$name" "$@" 4>&- &
-child=$!
-trap end TERM INT
-wait "$child"
-code=$?
-while kill -0 "$child" 2>/dev/null; do
-  wait "$child"
-  code=$?
-done
-[ -z "$timer" ] || kill "$timer" 2>/dev/null
-echo over >&4
-exit "$code"
-"""
-"""The words behind it are the engine, the name of the container, and what follows ``run``."""
+Kind = Literal["name", "file", "directory"]
+BindOptions = Literal["none", "ro", "any"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where one task runs inside a container.
+    """Where a task runs inside a container.
 
     Attributes:
-        container: With its engine.
-        binds: What it sees of the machine.
-        directory: Where the program starts.
-        variables: The names of those that it must be given.
-        name: For engines that want one for each container that runs.
+        program: Of the engine.
+        image: Its name or absolute path.
+        is_directory: Whether it is a directory.
+        is_writable: Whether it may be changed.
+        binds: What is seen of the machine.
+        directory: Where the task starts.
+        gpu: The engine's words for the GPUs that are asked for.
+        words: What the user adds.
     """
 
-    container: Container
-    binds: Sequence[Bind]
+    program: str
+    image: str
     directory: str
-    variables: Sequence[str] = ()
-    name: str = "crayai"
-
-    @property
-    def image(self) -> str:
-        """The image."""
-        return self.container.image
-
-    @property
-    def words(self) -> list[str]:
-        """What the user adds."""
-        return shlex.split(self.container.engine_args)
+    binds: Sequence[Bind] = ()
+    is_directory: bool = False
+    is_writable: bool = False
+    gpu: Sequence[str] = ()
+    words: Sequence[str] = ()
 
 
-def inside(place: Place, argv: Sequence[str]) -> list[str]:
-    """Return the command that runs `argv` inside a container."""
-    return [*_ENGINES[place.container.engine](place), *argv]
+def _unnamed(_: Path) -> str:
+    return ""
 
 
-def srun_arguments(container: Container, binds: Sequence[Bind], directory: str) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A container engine.
+
+    Attributes:
+        program: Its command; of Pyxis, which is a part of Slurm's, ``srun``.
+        words: Makes the command that runs what follows it inside, as people would write it.
+        guard: The lines of the shell that this command needs around it; empty: none.
+        takes: The kinds of images that it runs.
+        found_by: The kinds, and the endings of files, for which it is chosen where no engine is named.
+        stored: Returns what tells an image, by its name, from others of this name; raises LaunchError: it is not there.
+        advice: What to do where it does not run such an image.
+        bind_options: Which options of a bind it knows.
+        makes_mount_points: Whether it needs no directory in the image for what is bound.
+        changes_images: Whether an image can be writable.
+        letters: Those that it cannot read in the paths of binds.
+        named: Returns the name under which it keeps a directory of images, which it does not run by the path; or "".
+        gpus: What it is to be told for GPUs of a kind.
+        variables: What it needs in its own environment, where that may be missing.
+    """
+
+    program: str
+    words: Callable[[Place], list[str]]
+    guard: str = ""
+    takes: Sequence[Kind] = ("name",)
+    found_by: Sequence[str] = ()
+    stored: Callable[[str, str], str] = storage.unknown
+    advice: str = ""
+    bind_options: BindOptions = "any"
+    makes_mount_points: bool = True
+    changes_images: bool = True
+    letters: str = ":,"
+    named: Callable[[Path], str] = _unnamed
+    gpus: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    variables: Callable[[], Mapping[str, str]] = dict
+
+
+def srun_arguments(place: Place) -> list[str]:
     """Return the arguments by which srun, with Pyxis, starts its tasks inside a container."""
+    binds = [str(Bind(bind.source, bind.destination, bind.options.replace(",", "+"))) for bind in place.binds]
     return [
-        f"--container-image={container.image}",
-        f"--container-mounts={','.join(map(str, binds))}",
-        f"--container-workdir={directory}",
-        "--container-writable" if container.writable else "--container-readonly",
-        *shlex.split(container.engine_args),
+        f"--container-image={place.image}",
+        f"--container-mounts={','.join(binds)}",
+        f"--container-workdir={place.directory}",
+        "--container-writable" if place.is_writable else "--container-readonly",
+        *place.words,
     ]
 
 
-def _podman(place: Place) -> list[str]:
-    container = place.container
-    rootfs = [] if container.writable else ["--read-only"]
-    image = [*rootfs, *place.words, "--rootfs", place.image] if container.is_directory else [*place.words, place.image]
-    gpu = {"podman": "--device=nvidia.com/gpu=all", "podman-hpc": "--gpu", "docker": "--gpus=all"}[container.engine]
+def _run(place: Place, own: Sequence[str]) -> list[str]:
+    """Return the words for Podman and its kin, with some of their own."""
+    root = ["--rootfs"] if place.is_directory else []
     return [
-        "/bin/sh", "-c", GUARD, "sh", PROGRAMS[container.engine], place.name,
-        "--rm", "--init", "--entrypoint=", "--network=host", "--ipc=host", "--security-opt=label=disable",
+        place.program, "run", "--rm", "--init", "--entrypoint=", "--network=host", "--security-opt=label=disable",
+        *own,
         *(f"--volume={bind}" for bind in place.binds),
         f"--workdir={place.directory}",
-        *(f"--env={name}" for name in place.variables),
-        *([gpu] if container.gpu else []),
-        *image,
+        *place.gpu,
+        *(["--read-only"] if root and not place.is_writable else []),
+        *place.words, *root, place.image,
     ]  # fmt: skip
 
 
+def _podman(place: Place) -> list[str]:
+    return _run(place, ["--ipc=host"])
+
+
 def _docker(place: Place) -> list[str]:
-    """Add that files belong to the user, whose name the daemon does not know, but the shell of the node does."""
-    words = _podman(place)
-    guard = words.index(GUARD)
-    words[guard] = GUARD.replace('run --name="$name"', 'run --user="$(id -u):$(id -g)" --name="$name"')
-    return words
+    """Files belong to the user, whose name the daemon does not know."""
+    return _run(place, ["--ipc=host", f"--user={os.getuid()}:{os.getgid()}"])
 
 
 def _apptainer(place: Place) -> list[str]:
-    container = place.container
     return [
-        container.engine, "exec",
+        place.program, "exec",
         *(f"--bind={bind}" for bind in place.binds),
         f"--pwd={place.directory}",
-        *(["--nv"] if container.gpu else []),
-        *(["--writable"] if container.writable else []),
+        *place.gpu,
+        *(["--writable"] if place.is_writable else []),
         *place.words, place.image,
     ]  # fmt: skip
 
 
 def _charliecloud(place: Place) -> list[str]:
-    """Mount points must be there in an image that is not writable; GPUs are there with the devices of the machine."""
-    has_environment = (Path(place.image) / "ch" / "environment").is_file()
+    """GPUs are there with the devices of the machine."""
     return [
-        "ch-run",
-        *(["--write"] if place.container.writable else []),
+        place.program,
+        *(["--write"] if place.is_writable else []),
         *(f"--bind={bind.source}:{bind.destination}" for bind in place.binds),
         f"--cd={place.directory}",
-        *(["--set-env"] if has_environment else []),
+        *(["--set-env"] if storage.charliecloud_has_environment(place.image) else []),
         *place.words, place.image, "--",
     ]  # fmt: skip
 
 
 def _bubblewrap(place: Place) -> list[str]:
-    container = place.container
-    devices = ["--dev-bind", "/dev", "/dev"] if container.gpu else ["--dev", "/dev"]
+    binds = [
+        word
+        for bind in place.binds
+        for word in ("--ro-bind" if bind.is_read_only else "--bind", bind.source, bind.destination)
+    ]
     return [
-        "bwrap", "--bind" if container.writable else "--ro-bind", place.image, "/",
-        *devices, "--proc", "/proc", "--ro-bind", "/sys", "/sys", "--tmpfs", "/tmp",  # noqa: S108 - the container's
-        *(word for bind in place.binds
-          for word in ("--ro-bind" if bind.options == "ro" else "--bind", bind.source, bind.destination)),
+        place.program, "--bind" if place.is_writable else "--ro-bind", place.image, "/",
+        "--dev", "/dev", *place.gpu, "--proc", "/proc", "--ro-bind", "/sys", "/sys",
+        "--tmpfs", "/tmp", *binds,  # noqa: S108 - the container's
         "--chdir", place.directory, "--unshare-pid", "--die-with-parent", *place.words,
     ]  # fmt: skip
 
 
 def _shifter(place: Place) -> list[str]:
     return [
-        "shifter", f"--image={place.image}",
+        place.program, f"--image={place.image}",
         *(f"--volume={bind}" for bind in place.binds),
         f"--workdir={place.directory}",
-        *(["--module=gpu"] if place.container.gpu else []),
+        *place.gpu,
         *place.words, "--",
     ]  # fmt: skip
 
@@ -173,33 +172,100 @@ def _shifter(place: Place) -> list[str]:
 def _enroot(place: Place) -> list[str]:
     """There is no option for the directory: a shell inside goes there."""
     return [
-        "enroot", "start",
-        *(["--rw"] if place.container.writable else []),
+        place.program, "start",
+        *(["--rw"] if place.is_writable else []),
         *(f"--mount={bind.source}:{bind.destination}" for bind in place.binds),
-        *(f"--env={name}" for name in place.variables),
-        *(["--env=NVIDIA_VISIBLE_DEVICES=all"] if place.container.gpu else []),
-        *place.words, place.image, *_go_to(place.directory),
+        *place.gpu,
+        *place.words, place.image,
+        "sh", "-c", 'cd "$0" && exec "$@"', place.directory,
     ]  # fmt: skip
 
 
-def _pyxis(place: Place) -> list[str]:
+def _pyxis(_: Place) -> list[str]:
     """The engine is started by srun, see `srun_arguments`."""
-    return _go_to(place.directory)
+    return []
 
 
-def _go_to(directory: str) -> list[str]:
-    return ["sh", "-c", 'cd "$0" && exec "$@"', directory]
+def _user() -> dict[str, str]:
+    return {} if os.environ.get("USER") else {"USER": pwd.getpwuid(os.getuid()).pw_name}
 
 
-_ENGINES: Mapping[str, Callable[[Place], list[str]]] = {
-    "apptainer": _apptainer,
-    "singularity": _apptainer,
-    "podman-hpc": _podman,
-    "podman": _podman,
-    "docker": _docker,
-    "charliecloud": _charliecloud,
-    "bubblewrap": _bubblewrap,
-    "shifter": _shifter,
-    "enroot": _enroot,
-    "pyxis": _pyxis,
+_APPTAINER = Engine(
+    program="apptainer",
+    words=_apptainer,
+    takes=("file", "directory"),
+    found_by=(".sif", ".img", "directory"),
+    advice="give the path of a .sif file or of a directory",
+    bind_options="ro",
+    gpus={"nvidia": ["--nv"]},
+)
+_PODMAN = Engine(
+    program="podman",
+    words=_podman,
+    guard=guards.RUN,
+    takes=("name", "directory"),
+    found_by=("name", "directory"),
+    stored=storage.podman,
+    advice="load it, and give its name, or unpack it, and give the directory",
+    gpus={"nvidia": ["--device=nvidia.com/gpu=all"]},
+)
+_LIKE_DOCKER = replace(_PODMAN, takes=("name",), found_by=("name",), advice="load it, and give its name")
+ENGINES: Mapping[str, Engine] = {
+    "apptainer": _APPTAINER,
+    "singularity": replace(_APPTAINER, program="singularity"),
+    "podman-hpc": replace(_LIKE_DOCKER, program="podman-hpc", gpus={"nvidia": ["--gpu"]}),
+    "podman": _PODMAN,
+    "docker": replace(_LIKE_DOCKER, program="docker", words=_docker, gpus={"nvidia": ["--gpus=all"]}),
+    "charliecloud": Engine(
+        program="ch-run",
+        words=_charliecloud,
+        takes=("name", "file", "directory"),
+        found_by=(".squashfs", ".sqfs", "directory"),
+        stored=storage.charliecloud,
+        named=storage.charliecloud_name,
+        advice="give a name of ch-image's, or the path of a directory or a .squashfs file",
+        bind_options="none",
+        makes_mount_points=False,
+        gpus={"nvidia": []},
+        variables=_user,
+    ),
+    "bubblewrap": Engine(
+        program="bwrap",
+        words=_bubblewrap,
+        takes=("directory",),
+        found_by=("directory",),
+        advice="unpack it, and give the directory",
+        bind_options="ro",
+        makes_mount_points=False,
+        gpus={"nvidia": ["--dev-bind", "/dev", "/dev"]},
+    ),
+    "shifter": Engine(
+        program="shifter",
+        words=_shifter,
+        found_by=("name",),
+        stored=storage.shifter,
+        advice="pull it with shifterimg, and give its name",
+        bind_options="ro",
+        changes_images=False,
+        gpus={"nvidia": ["--module=gpu"]},
+    ),
+    "enroot": Engine(
+        program="enroot",
+        words=_enroot,
+        takes=("name", "file"),
+        found_by=(".sqsh",),
+        stored=storage.enroot,
+        advice="give the name of a container, or the path of a .sqsh file",
+        letters=":, ",
+        gpus={"nvidia": ["--env=NVIDIA_VISIBLE_DEVICES=all"]},
+    ),
+    "pyxis": Engine(
+        program="srun",
+        words=_pyxis,
+        takes=("name", "file"),
+        advice="give the path of a .sqsh file",
+        letters=":, ",
+        gpus={"nvidia": []},
+    ),
 }
+"""The engines by their names, in the order in which they are tried where none is named."""

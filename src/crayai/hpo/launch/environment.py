@@ -1,8 +1,8 @@
 """A Conda or virtual environment in which a program runs: found here, entered where the program starts.
 
-It is entered by a few lines of the plain shell, without ``conda``, which would take a second each time and need not be
-there on a node or in a container: PATH and the variables that tell the environment, and for Conda its own activation
-scripts.
+It is entered by a few lines of the shell, without ``conda``, which would take a second each time and need not be there
+on a node or in a container: PATH and the variables that tell the environment, and for Conda its own activation scripts,
+which are written for bash.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crayai.hpo.errors import SettingsError
 
+_IN_BASH = 'enter=$1; shift; exec "$(command -v bash || command -v sh)" -c "$enter" "$0" "$@"'
 ENTER = """\
 [ -d "$0/bin" ] || { echo "crayai: $(hostname) has no environment $0" >&2; exit 127; }
 PATH=$0/bin:$PATH
@@ -20,7 +21,13 @@ unset PYTHONHOME
 if [ -d "$0/conda-meta" ]; then
   export CONDA_PREFIX="$0" CONDA_DEFAULT_ENV="${0##*/}" CONDA_SHLVL=1
   for script in "$0"/etc/conda/activate.d/*.sh; do
-    [ ! -r "$script" ] || . "$script"
+    if [ ! -r "$script" ]; then
+      continue
+    elif [ "$BASH_VERSION" ] || (. "$script") >/dev/null 2>&1; then
+      . "$script"
+    else
+      echo "crayai: $script is left out: it needs bash, which $(hostname) does not have" >&2
+    fi
   done
 else
   export VIRTUAL_ENV="$0"
@@ -29,12 +36,21 @@ exec "$@"
 """
 """The words behind it are the prefix of the environment, and the program with its arguments."""
 
+_PASTED = (
+    "export PATH=$0/bin:$PATH CONDA_PREFIX=$0; for s in $0/etc/conda/activate.d/*.sh; do [ ! -r $s ] || . $s; done; "
+    'exec "$@"'
+)
 _INSTALLATIONS = ("miniforge3", "mambaforge", "miniconda3", "anaconda3", "micromamba")
 
 
 def entering(prefix: str) -> list[str]:
     """Return the words before a command that let it run in the environment at `prefix`; none if that is empty."""
-    return ["/bin/sh", "-c", ENTER, prefix] if prefix else []
+    return ["/bin/sh", "-c", _IN_BASH, prefix, ENTER] if prefix else []
+
+
+def pasting(prefix: str) -> list[str]:
+    """Return the same for people to paste: one line, which leaves out what hardly any program asks for."""
+    return ["bash", "-c", _PASTED, prefix] if prefix else []
 
 
 def prefix_of(wanted: str, *, image: str | None = None) -> str:

@@ -1,18 +1,25 @@
 """What stands around a program: a container, and inside it a Conda or virtual environment."""
 
-import os
-import pwd
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.container import Bind, Container, binds_of, container_of, with_engine
-from crayai.hpo.launch.engines import LAUNCHER_VARIABLES, Place, inside, srun_arguments
-from crayai.hpo.launch.environment import entering, prefix_of
+from crayai.hpo.launch.binds import Bind, binds_of
+from crayai.hpo.launch.container import Container, container_of, with_engine
+from crayai.hpo.launch.engines import ENGINES, Place, srun_arguments
+from crayai.hpo.launch.environment import entering, pasting, prefix_of
 from crayai.hpo.launch.urika import Urika
+
+LAUNCHER_VARIABLES = (
+    "CRAYAI_SLOT", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MASTER_ADDR", "MASTER_PORT",
+    "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS",
+    "SLURM_JOB_NUM_NODES", "SLURM_STEP_NODELIST",
+)  # fmt: skip
+"""What launchers add to the environment of a task when it starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,33 +42,63 @@ class Wrapping:
         """Return the command that runs `argv` inside, in `directory`, where it has the variables of `environment`."""
         if self.urika is not None:
             return tuple(self.urika.around(argv, directory, environment, self.prefix))
-        entered = [*entering(self.prefix), *argv]
-        if self.container is None:
-            return tuple(entered)
-        variables = self.container.environment
-        setting = ["env", *(f"{name}={text}" for name, text in variables.items())] if variables else []
-        place = Place(
-            container=self.container,
-            binds=self.binds,
-            directory=str(directory),
-            variables=[*environment, *LAUNCHER_VARIABLES],
-            name="crayai-" + re.sub(r"[^A-Za-z0-9_.-]", "-", tag),
-        )
-        return tuple(inside(place, [*setting, *entered]))
+        words = self._inside([*entering(self.prefix), *argv], directory)
+        if self.container is None or not (guard := ENGINES[self.container.engine].guard):
+            return tuple(words)
+        variables = "|".join([*environment, *LAUNCHER_VARIABLES])
+        return ("/bin/sh", "-c", guard, "crayai-" + re.sub(r"[^A-Za-z0-9_.-]", "-", tag), variables, *words)
+
+    def pasted(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> list[str]:
+        """Return the command that does the same for somebody who pastes it, without what only we need.
+
+        What `environment` names is set inside, and where nothing is around `argv` before it.
+        """
+        setting = _setting(environment or {})
+        if self.urika is not None:
+            return self.urika.around(argv, directory, environment or {}, self.prefix)
+        words = self._inside([*setting, *pasting(self.prefix), *argv], directory)
+        return ["srun", *self.srun_arguments(directory), *words] if self._is_pyxis else words
 
     def srun_arguments(self, directory: Path) -> list[str]:
         """Return the arguments for srun, where it is Slurm that makes the container."""
-        if self.container is None or self.container.engine != "pyxis":
-            return []
-        return srun_arguments(self.container, self.binds, str(directory))
+        return srun_arguments(self._place(self.container, directory)) if self.container and self._is_pyxis else []
 
     def variables(self) -> dict[str, str]:
         """Return what the engine itself needs in its environment, and may not have."""
         if self.urika is not None:
             return self.urika.variables()
-        if self.container is None or self.container.engine != "charliecloud" or os.environ.get("USER"):
-            return {}
-        return {"USER": pwd.getpwuid(os.getuid()).pw_name}
+        return {} if self.container is None else dict(ENGINES[self.container.engine].variables())
+
+    @property
+    def _is_pyxis(self) -> bool:
+        return self.container is not None and self.container.engine == "pyxis"
+
+    def _inside(self, argv: Sequence[str], directory: Path) -> list[str]:
+        """Return the command that runs `argv` in the container."""
+        if self.container is None:
+            return list(argv)
+        engine = ENGINES[self.container.engine]
+        place = self._place(self.container, directory)
+        return [*engine.words(place), *_setting(self.container.environment), *argv]
+
+    def _place(self, container: Container, directory: Path) -> Place:
+        """Return where a task runs, in terms of the engine."""
+        engine, root = ENGINES[container.engine], Path(container.image)
+        return Place(
+            program=engine.program,
+            image=container.image,
+            is_directory=container.is_path and root.is_dir(),
+            is_writable=container.writable,
+            binds=self.binds,
+            directory=str(directory),
+            gpu=engine.gpus["nvidia"] if container.gpu else (),
+            words=shlex.split(container.engine_args),
+        )
+
+
+def _setting(variables: Mapping[str, str]) -> list[str]:
+    """Return the words that set variables for the command behind them."""
+    return ["env", *(f"{name}={text}" for name, text in variables.items())] if variables else []
 
 
 def surroundings(
@@ -88,5 +125,5 @@ def wrapping_of(
     Raises:
         LaunchError: A path that no engine can be told.
     """
-    binds = binds_of(container, paths) if container else ()
+    binds = binds_of(container.binds, paths, ENGINES[container.engine].letters) if container else ()
     return Wrapping(container=container, prefix=prefix, binds=binds, urika=urika)

@@ -1,0 +1,46 @@
+"""Lines of the shell around the command of an engine that alone would not do; they run on the node.
+
+They are called with the name of the container, a pattern of variables, and the command. The values of variables are
+not written on command lines, which everybody can read.
+"""
+
+_GIVEN = """$(awk -v wanted="^($wanted)$" 'BEGIN { for (name in ENVIRON) if (name ~ wanted) print name }')"""
+"""The names of the variables that are set here and are to be known inside."""
+
+_UNTIL_IT_IS_OVER = """\
+trap end TERM INT
+wait "$child"
+code=$?
+while kill -0 "$child" 2>/dev/null; do
+  wait "$child"
+  code=$?
+done
+"""
+
+RUN = f"""\
+# Runs a container of an engine that leaves it to a process elsewhere: which ends when this ends, also if killed.
+name=$0.$$ wanted=$1 engine=$2
+shift 3
+for variable in {_GIVEN}; do
+  set -- "--env=$variable" "$@"
+done
+pipe=$(mktemp -u 2>/dev/null) || pipe=.$name
+mkfifo "$pipe" || exit 125
+env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" kill "$1"' "$engine" "$name" \\
+  <"$pipe" >/dev/null 2>&1 &
+exec 4>"$pipe"
+rm -f "$pipe"
+timer=
+end() {{
+  trap "" TERM INT
+  kill -TERM "$child" 2>/dev/null
+  (sleep 3; exec "$engine" kill "$name") >/dev/null 2>&1 4>&- &
+  timer=$!
+}}
+setsid "$engine" run --name="$name" "$@" 4>&- &
+child=$!
+{_UNTIL_IT_IS_OVER}[ -z "$timer" ] || kill "$timer" 2>/dev/null
+echo over >&4
+exit "$code"
+"""
+"""For ``podman run`` and its kin."""
