@@ -1,6 +1,8 @@
 """What is recorded, shown and replayed of the container and the environment around evaluations."""
 
 import os
+import re
+import subprocess
 
 import pytest
 
@@ -111,6 +113,26 @@ def test_a_replay_is_in_the_container_of_the_search(inside):
     assert done.returncode == 0, done.stderr
     assert "failed" not in done.stdout
     assert recorded(inside, "run/replay")["container"] == recorded(inside)["container"]
+
+
+def test_lines_to_paste(inside):
+    """They run the program inside, from anywhere: the best, one that is shown, what would be run, what has failed."""
+    shown = next(line for line in inside.crayai("show", "0").stdout.splitlines() if line.startswith("command"))
+    rehearsed = inside.crayai("run", "study.toml", "--dir", "none", "--dry-run").stdout.splitlines()
+    lines = [
+        inside.crayai("best").stdout,
+        shown.removeprefix("command"),
+        rehearsed[0],
+    ]
+    for line in lines:
+        assert line.strip().startswith("apptainer exec ")
+        said = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, cwd="/").stdout
+        assert said.startswith("FoM: 0."), line
+    inside.write("train.sh", "exit 7\n")
+    for words in (["doctor", "--quick"], ["run", "--dir", "failed"]):
+        done = inside.crayai(*words, "study.toml")
+        line = re.search(r"(?:\$|The command:) (apptainer exec .*)", done.stdout + done.stderr)[1]
+        assert subprocess.run(line, shell=True, check=False, cwd="/").returncode == 7
 
 
 def test_logs_of_earlier_versions(inside):

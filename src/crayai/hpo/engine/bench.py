@@ -15,7 +15,7 @@ from crayai.hpo.engine.probes import Probe, Role
 from crayai.hpo.engine.saved import Saved, saved_at
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
-from crayai.hpo.engine.tasks import environment_of, render
+from crayai.hpo.engine.tasks import environment_of, line_of, render
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Task, Withdrawn
 from crayai.hpo.records import Asked, Cause, Completed, Failed, Outcome, Suggestion
@@ -190,7 +190,7 @@ class Bench:
             output=directory.output(probe.number, 1),
             time_limit_seconds=self._settings.time_limit_seconds,
         )
-        return task, rendered.line
+        return task, line_of(rendered, self._wrapping, start)
 
     def _ended(self, probe: Probe, task: Task, line: str, status: Exited | NotStarted | Gone) -> Run:
         outcome = outcome_of(status, task, self._study)

@@ -158,7 +158,7 @@ class EvaluationSettings:
             LaunchError: What it needs is not there.
         """
         if self.urika is not None:
-            self.urika.check_allocation()
+            self.urika.check_here()
         if (cluster := self.cluster_around(wrapping)) is not None:
             return cluster_launcher(cluster, root, study_id, self.capacity)
         if self.dask is not None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from crayai import __version__
 from crayai.hpo.launch.calls import ask
-from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.container import Container, container_of
 from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.images import identity
 from crayai.hpo.launch.urika import Urika
+from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 
 SETTING = "environments"
 """The recorded setting: a list of what evaluations were made with, each from one evaluation on.
@@ -69,6 +70,17 @@ def container_in(settings: Mapping[str, Any]) -> Mapping[str, Any] | str | None:
     if isinstance(recorded, str) and recorded:
         return str(settings[SETTING][0]["facts"]["container"])
     return recorded or None
+
+
+def wrapping_in(settings: Mapping[str, Any], paths: Sequence[Path]) -> Wrapping:
+    """Return what stands around the evaluations of the study with such records, which see `paths`.
+
+    Raises:
+        CrayaiError: It is not to be had here.
+    """
+    urika = settings.get("urika")
+    around = Urika(**urika) if urika else None
+    return wrapping_of(container_of(container_in(settings)), settings.get("conda_env", ""), paths, around)
 
 
 def table(container: Container | None) -> dict[str, Any] | None:

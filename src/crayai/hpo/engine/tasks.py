@@ -1,5 +1,6 @@
 """From an evaluation to the task that a launcher runs."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,7 +106,7 @@ class TaskMaker:
     def line(self, asked: Asked) -> str:
         """Return the command of an evaluation, to be pasted."""
         handover = self.checkpoints.handover(asked) if self.search.study.uses_checkpoints else None
-        return render(self.search.study, self.directory, asked, handover).line
+        return line_of(render(self.search.study, self.directory, asked, handover), self.wrapping, self.caller)
 
 
 def render(
@@ -124,6 +125,13 @@ def render(
         "windows": str(study.windows),
     }
     return study.filled_command.render(asked.suggestion.values, facts)
+
+
+def line_of(rendered: Rendered, wrapping: Wrapping, directory: Path) -> str:
+    """Return a line to paste into a shell; the container's engine goes to the directory where the program starts."""
+    if wrapping == Wrapping():
+        return rendered.line
+    return shlex.join(wrapping.pasted(rendered.argv, directory, rendered.environment))
 
 
 def environment_of(study: Study, asked: Asked, handover: Handover) -> dict[str, str]:

@@ -28,7 +28,6 @@ class Urika:
         alloc_jobid: The allocation of Slurm to use; None, 0: the one in which we run.
 
     Raises:
-        LaunchError: There is no ``run_training`` here.
         SettingsError: A setting that cannot be.
     """
 
@@ -47,11 +46,6 @@ class Urika:
             shlex.split(self.arguments)
         except ValueError as error:
             raise SettingsError(f"urika_args is no list of words: {error}, got {self.arguments!r}") from error
-        if shutil.which(PROGRAM) is None:
-            raise LaunchError(
-                f"launcher='urika' needs the command {PROGRAM}, which is not on PATH here. Where there is no Urika, "
-                "container= runs evaluations in a container with any launcher, and conda_env= in a Conda environment"
-            )
 
     @property
     def line(self) -> str:
@@ -63,12 +57,17 @@ class Urika:
         """How many evaluations run at once."""
         return self.nodes // self.nodes_per_eval
 
-    def check_allocation(self) -> None:
-        """Make sure that there is an allocation to run in.
+    def check_here(self) -> None:
+        """Make sure that there is ``run_training``, and an allocation to run in.
 
         Raises:
-            LaunchError: There is none.
+            LaunchError: There is not.
         """
+        if shutil.which(PROGRAM) is None:
+            raise LaunchError(
+                f"launcher='urika' needs the command {PROGRAM}, which is not on PATH here. Where there is no Urika, "
+                "container= runs evaluations in a container with any launcher, and conda_env= in a Conda environment"
+            )
         if not self.alloc_jobid and not any(os.environ.get(name) for name in _JOB):
             raise LaunchError(
                 f"launcher='urika' runs in an allocation that is active, and none of {', '.join(_JOB)} is set here: "
