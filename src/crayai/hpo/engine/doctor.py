@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,8 +46,7 @@ def examine(
     """
     start = settings.start
     prober = Prober(study)
-    with closing(settings.launcher(root, "doctor", settings.wrapping(root))) as launcher:
-        bench = Bench(study, settings, root, launcher, watcher)
+    with _bench(study, settings, root, watcher) as bench:
         before = snapshot(start, root)
         runs = bench.run([prober.default()])
         seen = Examination(
@@ -82,8 +81,16 @@ def examine(
 
 def run_default_point(study: Study, settings: EvaluationSettings, root: Path, watcher: Watcher) -> Run:
     """Run the program once, at the point that the study will begin with."""
-    with closing(settings.launcher(root, "doctor", settings.wrapping(root))) as launcher:
-        return Bench(study, settings, root, launcher, watcher).run([Prober(study).default()])[0]
+    with _bench(study, settings, root, watcher) as bench:
+        return bench.run([Prober(study).default()])[0]
+
+
+@contextmanager
+def _bench(study: Study, settings: EvaluationSettings, root: Path, watcher: Watcher) -> Iterator[Bench]:
+    """Make a bench, and end whatever runs on it when it is left."""
+    wrapping = settings.wrapping(root)
+    with closing(settings.launcher(root, "doctor", wrapping)) as launcher:
+        yield Bench(study, settings, root, launcher, wrapping, watcher)
 
 
 Stamp = tuple[int, int, int]
