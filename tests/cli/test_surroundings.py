@@ -135,6 +135,24 @@ def test_lines_to_paste(inside):
         assert subprocess.run(line, shell=True, check=False, cwd="/").returncode == 7
 
 
+def test_an_environment_that_is_not_inside(place, monkeypatch):
+    """Nothing is evaluated: one look inside tells, or why nobody can look."""
+    engine = place.write("apptainer", APPTAINER)
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place.directory}:{os.environ['PATH']}")
+    place.write("torch.sif", "an image\n")
+    words = ["study.toml", "--container", "apptainer:./torch.sif", "--conda-env"]
+    for command in ("run", "doctor"):
+        done = place.crayai(command, *words, "/none/deep")
+        assert done.returncode == 1
+        assert "conda_env: there is no environment /none/deep inside apptainer:" in done.stderr
+    engine.write_text("#!/bin/sh\necho FATAL: no user namespaces >&2; exit 255\n")
+    done = place.crayai("run", *words, "/usr")
+    assert done.returncode == 1
+    assert "runs nothing here:\nFATAL: no user namespaces" in done.stderr
+    assert not (place.directory / "ran.tsv").exists()
+
+
 def test_logs_of_earlier_versions(inside):
     """They have the image and the engine as text, and packages in one line: they can be shown and gone on with."""
     with SqliteLog(inside.directory / "run" / "study.db") as log:

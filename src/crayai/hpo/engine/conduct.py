@@ -23,8 +23,9 @@ from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.sight import Sight
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import TaskMaker
-from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
+from crayai.hpo.errors import CrayaiError, LaunchError, SettingsError, StoreError
 from crayai.hpo.launch.base import Launcher
+from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.container import Container
 from crayai.hpo.launch.dask_launcher import Dask, DaskLauncher
 from crayai.hpo.launch.gpus import visible_gpus
@@ -115,6 +116,11 @@ class EvaluationSettings:
     def start(self) -> Path:
         """Where the program starts, or finds what its own directory has."""
         return self.source or Path.cwd()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether evaluations are processes of this machine."""
+        return self.cluster is None and self.urika is None and self.dask is None
 
     @property
     def time_limit_seconds(self) -> float | None:
@@ -257,8 +263,9 @@ def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpo
             opened.directory.root, checkpoints.root if opened.search.study.uses_checkpoints else None
         ),
         start=settings.start,
-        is_here=settings.cluster is None and settings.urika is None and settings.dask is None,
+        is_here=settings.is_here,
     )
+    check_environment(settings, sight.wrapping)
     sight.take_in()
     known = provenance(settings.container, settings.environment, settings.urika, settings.start, opened.directory.root)
     opened.record_provenance(known)
@@ -340,3 +347,25 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
         raise SettingsError(
             f"the command {study.command!r} cannot run: {program!r} is not executable; chmod +x {program}"
         )
+
+
+def check_environment(settings: EvaluationSettings, wrapping: Wrapping) -> None:
+    """Refuse a Conda or virtual environment that is not inside the container, which is entered once for that.
+
+    Where evaluations run elsewhere, an engine that runs nothing here may run them there.
+
+    Raises:
+        LaunchError: There is none, or the engine runs nothing.
+    """
+    container = settings.container
+    if container is None or not settings.environment or container.engine == "pyxis":
+        return
+    variables = [f"{name}={text}" for name, text in wrapping.variables().items()]
+    answer = ask(["env", *variables, *wrapping.around(["/bin/sh", "-c", ":"], settings.start, {}, "crayai:probe")])
+    if "has no environment" in answer.err:
+        raise LaunchError(
+            f"conda_env: there is no environment {settings.environment} inside {container.line}: give its path there, "
+            "or bind it (binds)"
+        )
+    if answer.code != 0 and settings.is_here:
+        raise LaunchError(f"the container {container.line} runs nothing here:\n{answer.err}")
