@@ -135,6 +135,30 @@ def test_lines_to_paste(inside):
         assert subprocess.run(line, shell=True, check=False, cwd="/").returncode == 7
 
 
+def test_the_doctor_is_where_the_container_sees_it(inside):
+    """Its runs are in the study's directory, always under one name; what failed is left there, else nothing is."""
+    inside.write("bowl.sh", 'case $1 in *doctor) exit 3;; esac\nawk -f bowl.awk -- "$@"\n')
+    words = [
+        "doctor",
+        "--quick",
+        "--dir",
+        "elsewhere/study",
+        "--container",
+        "apptainer:./torch.sif",
+        "--param",
+        "-x=0..1",
+    ]
+    place = inside.directory / "elsewhere" / "study"
+    done = inside.crayai(*words, "--", "sh bowl.sh")
+    assert done.returncode == 0, done.stdout
+    assert not place.exists()
+    for _ in range(2):
+        done = inside.crayai(*words, "--", "echo none; exit 4 #")
+        assert done.returncode == 1
+        assert f"in {place}/doctor/output" in done.stdout
+        assert sorted(path.name for path in (place / "doctor" / "output").glob("*.err")) == ["0.1.err", "look.1.err"]
+
+
 def test_an_environment_that_is_not_inside(place, monkeypatch):
     """Nothing is evaluated: one look inside tells, or why nobody can look."""
     engine = place.write("apptainer", APPTAINER)
