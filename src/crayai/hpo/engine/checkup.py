@@ -47,7 +47,7 @@ _PIPE = re.compile(r"(?<!\|)\|(?!\|)")
 
 def check_up(seen: Examination) -> list[Check]:
     """Return every check that the runs allow; where the default point fails, why is all that can be said."""
-    sights = list(check_sight(seen.surroundings, seen.settings.environment))
+    sights = list(check_sight(seen.surroundings, seen.settings))
     if seen.default.fom is None:
         return [*_check_failure(seen), *sights]
     checks = (

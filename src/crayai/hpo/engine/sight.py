@@ -49,6 +49,15 @@ for file in "${CONDA_PREFIX:-/}"/conda-meta/*-*-*.json; do
 done
 if command -v nvidia-smi >/dev/null; then
   nvidia-smi -L 2>/dev/null | sed -n 's/^GPU [0-9]*: \\(.*\\) (UUID.*/gpu \\1/p'
+else
+  for file in /dev/nvidia[0-9]*; do
+    [ ! -e "$file" ] || echo "gpu ${file##*/}"
+  done
+fi
+if [ -e /dev/kfd ]; then
+  for file in /dev/dri/renderD*; do
+    [ ! -e "$file" ] || echo "gpu ${file##*/}"
+  done
 fi
 echo "visible ${CUDA_VISIBLE_DEVICES-${ROCR_VISIBLE_DEVICES-all}}"
 echo over
