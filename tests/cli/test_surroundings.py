@@ -115,6 +115,16 @@ def test_a_replay_is_in_the_container_of_the_search(inside):
     assert recorded(inside, "run/replay")["container"] == recorded(inside)["container"]
 
 
+def test_a_table_on_the_command_line(inside):
+    """What is in braces says all that a study file can say: the study of the file goes on with it."""
+    inside.write("study.toml", STUDY.replace(f"container = {CONTAINER}", "").replace("windows = 2", "windows = 3"))
+    done = inside.crayai("run", "study.toml", "--extend", "--container", CONTAINER)
+    assert done.returncode == 0, done.stderr
+    done = inside.crayai("run", "study.toml", "--container", "{ image = ")
+    assert done.returncode == 2
+    assert "no inline table of TOML" in done.stderr
+
+
 def test_lines_to_paste(inside):
     """They run the program inside, from anywhere: the best, one that is shown, what would be run, what has failed."""
     shown = next(line for line in inside.crayai("show", "0").stdout.splitlines() if line.startswith("command"))

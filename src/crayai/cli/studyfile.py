@@ -69,7 +69,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "dask_resources": "dask: what an evaluation takes of a worker's resources, such as GPU=1",
         "slots": "evaluations at once; left out: one a core, or as many as the nodes take",
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
-        "container": "the image in which evaluations run, as engine:image, or a table",
+        "container": "the image in which evaluations run, as engine:image, or a table { image = '…', binds = […], … }",
         "conda_env": "the Conda environment in which they run, by name or path, or the path of a virtual environment",
         "cores_per_eval": "bind each evaluation to so many cores",
         "mode": "slurm: steps in an allocation that is held, or jobs, one for each evaluation",
