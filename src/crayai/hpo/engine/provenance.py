@@ -102,9 +102,10 @@ def _words(text: str) -> list[str]:
 
 
 def _version(program: str) -> str:
-    """Return what a program says of its version; empty: nothing."""
+    """Return what a program says of its version, with its name; empty: nothing."""
     answer = ask([program, "--version"])
-    return next(iter([*answer.out.splitlines(), *(answer.err if answer.code == 0 else "").splitlines()]), "").strip()
+    first = next(iter(f"{answer.out}\n{answer.err}".strip().splitlines()), "") if answer.code == 0 else ""
+    return f"{program} {first}" if first[:1].isdigit() else first
 
 
 def _commit(source: Path, root: Path) -> str:
