@@ -256,19 +256,13 @@ def conduct(
 
 def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Sight:
     """Return who looks at what evaluations are made with, after what is known of it was recorded."""
-    opened.agree_on_surroundings(settings.container, settings.environment, settings.urika, settings.start)
-    sight = Sight(
-        opened=opened,
-        wrapping=settings.wrapping(
-            opened.directory.root, checkpoints.root if opened.search.study.uses_checkpoints else None
-        ),
-        start=settings.start,
-        is_here=settings.is_here,
-    )
-    check_environment(settings, sight.wrapping)
+    root, uses_checkpoints = opened.directory.root, opened.search.study.uses_checkpoints
+    wrapping = settings.wrapping(root, checkpoints.root if uses_checkpoints else None)
+    opened.agree_on_surroundings(wrapping, settings.start)
+    check_environment(settings, wrapping)
+    sight = Sight(opened=opened, wrapping=wrapping, start=settings.start, is_here=settings.is_here)
     sight.take_in()
-    known = provenance(settings.container, settings.environment, settings.urika, settings.start, opened.directory.root)
-    opened.record_provenance(known)
+    opened.record_provenance(provenance(wrapping, settings.start, root))
     return sight
 
 

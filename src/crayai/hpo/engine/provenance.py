@@ -32,21 +32,20 @@ _PATIENCE_SECONDS = 5.0
 _PYTHON = re.compile(r"python[\d.]*")
 
 
-def provenance(
-    container: Container | None, environment: str, urika: Urika | None, start: Path, root: Path
-) -> dict[str, Fact]:
+def provenance(wrapping: Wrapping, start: Path, root: Path) -> dict[str, Fact]:
     """Return what the driver knows of what evaluations of the study in `root` are made with, by name.
 
     Raises:
         LaunchError: The image of the container is not there any more.
     """
+    container, urika = wrapping.container, wrapping.urika
     facts: dict[str, Fact] = {
         "driver": f"crayai {__version__}, Python {platform.python_version()}, {platform.platform()}",
         "container": "" if container is None else container.line,
         "engine": "" if container is None else _version(ENGINES[container.engine].program),
         "image": "" if container is None else identity(container),
         "urika": "" if urika is None else urika.line,
-        "conda_env": environment,
+        "conda_env": wrapping.prefix,
         "modules": [module for module in os.environ.get("LOADEDMODULES", "").split(":") if module],
         "source": _commit(start, root),
     }

@@ -16,7 +16,7 @@ from crayai.hpo.engine.study import Study, differences, raises_budget, study_fro
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError, StudyChanged
 from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.urika import Urika
+from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.store.lock import StudyLock
 from crayai.hpo.store.sqlite import SqliteLog
 
@@ -57,26 +57,25 @@ class OpenStudy:
         self.log.record_settings({"checkpoint": absolute})
         return absolute
 
-    def agree_on_surroundings(
-        self, container: Container | None, environment: str, urika: Urika | None, start: Path
-    ) -> None:
-        """Record in what evaluations run from now on, and where programs start; None, empty: in nothing of the kind.
+    def agree_on_surroundings(self, wrapping: Wrapping, start: Path) -> None:
+        """Record what stands around evaluations from now on, and where programs start.
 
         Raises:
             StudyChanged: Earlier ones ran in another container or environment; each setting is named.
         """
-        recorded = self.log.settings()
-        changed = _changed(recorded.get("container"), container)
-        if (before := recorded.get("conda_env", "")) != environment:
-            changed.append(f"conda_env = {before!r}, and not in {environment!r}")
+        recorded, urika = self.log.settings(), wrapping.urika
+        changed = _changed(recorded.get("container"), wrapping.container)
+        if (before := recorded.get("conda_env", "")) != wrapping.prefix:
+            changed.append(f"conda_env = {before!r}, and not in {wrapping.prefix!r}")
         if self.was_resumed and changed:
             raise StudyChanged(
                 f"the evaluations of the study in {self.directory.root} ran in {'; '.join(changed)}: give what was, or "
                 "choose another directory"
             )
+        settings: dict[str, Any] = {"urika": None if urika is None else asdict(urika), "start": str(start)}
         if not self.was_resumed:
-            self.log.record_settings({"container": table(container), "conda_env": environment})
-        self.log.record_settings({"urika": None if urika is None else asdict(urika), "start": str(start)})
+            settings |= {"container": table(wrapping.container), "conda_env": wrapping.prefix}
+        self.log.record_settings(settings)
 
     def record_provenance(self, facts: Mapping[str, Fact]) -> None:
         """Record what the driver knows of what evaluations from the next one on are made with, if it has changed."""

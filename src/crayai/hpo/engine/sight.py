@@ -64,7 +64,7 @@ echo over
 """
 _FIRST = '(set -C; timeout {seconds} {look} >"$0") </dev/null 2>/dev/null\nexec "$@"'
 """Looks around if nobody has as yet, of several evaluations or ranks that begin; then becomes the program."""
-_SECONDS = 60
+_SECONDS = 30
 _PATIENCE_SECONDS = 5.0
 
 
