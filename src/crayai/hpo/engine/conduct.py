@@ -158,13 +158,7 @@ class EvaluationSettings:
         return replace(self.cluster, launch_args=shlex.join([*words, *shlex.split(self.cluster.launch_args)]))
 
     def launcher(self, root: Path, study_id: str, wrapping: Wrapping) -> Launcher:
-        """Return the launcher for evaluations.
-
-        Raises:
-            LaunchError: What it needs is not there.
-        """
-        if self.urika is not None:
-            self.urika.check_here()
+        """Return the launcher for evaluations."""
         if (cluster := self.cluster_around(wrapping)) is not None:
             return cluster_launcher(cluster, root, study_id, self.capacity)
         if self.dask is not None:
@@ -259,7 +253,7 @@ def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpo
     root, uses_checkpoints = opened.directory.root, opened.search.study.uses_checkpoints
     wrapping = settings.wrapping(root, checkpoints.root if uses_checkpoints else None)
     opened.agree_on_surroundings(wrapping, settings.start)
-    check_environment(settings, wrapping)
+    check_surroundings(settings, wrapping)
     sight = Sight(opened=opened, wrapping=wrapping, start=settings.start, is_here=settings.is_here)
     sight.take_in()
     opened.record_provenance(provenance(wrapping, settings.start, root))
@@ -343,15 +337,17 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
         )
 
 
-def check_environment(settings: EvaluationSettings, wrapping: Wrapping) -> None:
-    """Refuse a Conda or virtual environment that is not inside the container, which is entered once for that.
+def check_surroundings(settings: EvaluationSettings, wrapping: Wrapping) -> None:
+    """Refuse an environment that is not inside the container, which is entered once for that, and an idle Urika.
 
     Where evaluations run elsewhere, an engine that runs nothing here may run them there.
 
     Raises:
-        LaunchError: There is none, or the engine runs nothing.
+        LaunchError: There is no such environment or allocation, or the engine runs nothing.
     """
     container = settings.container
+    if settings.urika is not None:
+        settings.urika.check_here()
     if container is None or not settings.environment or container.engine == "pyxis":
         return
     variables = [f"{name}={text}" for name, text in wrapping.variables().items()]
