@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 from rootfs import make_rootfs
@@ -41,6 +42,34 @@ def image(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("image") / "root")
 
 
+@pytest.fixture(scope="session")
+def named_image(image):
+    """Return the name of an image in Podman's storage, in which programs belong to somebody else."""
+    name = "localhost/crayai-test:1"
+    packed = subprocess.run(["tar", "-C", image, "-c", "."], capture_output=True, check=True)
+    how = ["--change", "USER 1000", "--change", 'ENTRYPOINT ["/bin/false"]', "--change", "ENV OWN=image"]
+    subprocess.run(["podman", "import", *how, "-", name], input=packed.stdout, capture_output=True, check=True)
+    yield name
+    subprocess.run(["podman", "rmi", "--force", name], capture_output=True, check=True)
+
+
+@pytest.fixture(scope="session")
+def docker(named_image, tmp_path_factory):
+    """Return an image for Docker's command, which speaks to a service of Podman's: there need be no daemon."""
+    if shutil.which("docker") is None:
+        pytest.skip("the command docker is not here")
+    socket = tmp_path_factory.mktemp("docker") / "socket"
+    service = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{socket}"])
+    os.environ["DOCKER_HOST"] = f"unix://{socket}"
+    deadline = time.monotonic() + 30
+    while subprocess.run(["docker", "ps"], capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline, "the service of Podman does not answer"
+    yield f"docker:{named_image}"
+    del os.environ["DOCKER_HOST"]
+    service.terminate()
+    service.wait()
+
+
 _BARE = {
     "podman": "podman run --rm --init --rootfs {} /bin/ls /",
     "charliecloud": "ch-run {} -- /bin/ls /",
@@ -48,9 +77,13 @@ _BARE = {
 }
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(scope="session", params=[*ENGINES, "podman by name", "docker"])
 def container(request, image):
     """Return the image with each of the engines that can run anything at all on this machine."""
+    if request.param == "docker":
+        return request.getfixturevalue("docker")
+    if request.param == "podman by name":
+        return f"podman:{request.getfixturevalue('named_image')}"
     bare = _BARE[request.param].format(image).split()
     environment = {"USER": "root", **os.environ}
     done = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False, env=environment)

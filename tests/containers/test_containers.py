@@ -1,5 +1,6 @@
 """Studies in containers, with engines that really run them."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,9 @@ import pytest
 
 from crayai import hpo
 from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.engines import own_failure
+from crayai.hpo.launch.wrapping import wrapping_of
 from crayai.hpo.records import Completed
 from crayai.hpo.store.query import Reader
 
@@ -55,19 +59,54 @@ def test_the_same_seed_finds_the_same(container):
 
 def test_what_a_program_finds(container, tmp_path, monkeypatch):
     """It finds its directory, the variables of the study and the container's own, and may not change the image."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    script = "echo at $PWD; echo seed $CRAYAI_SEED; echo own $OWN $OMP_NUM_THREADS; >/etc/new || echo kept; echo FoM: 1"
+    for name, text in (("OMP_NUM_THREADS", "3"), ("PMI_RANK", "0"), ("WANDB_KEY", "a  $b")):
+        monkeypatch.setenv(name, text)
+    script = "echo at $PWD; echo seed $CRAYAI_SEED; echo own $OWN $OMP_NUM_THREADS; [ -e /etc/new ] || echo kept; "
+    script += ">/etc/new; >made; echo passed $PMI_RANK $WANDB_KEY; echo FoM: 1"
     engine, _, image = container.partition(":")
-    searched(f"sh -c '{script}' x", {"engine": engine, "image": image, "environment": {"OWN": "a b"}})
-    said = Path("study/output/0.1.out").read_text().splitlines()
+    searched(
+        f"sh -c '{script}' x",
+        {"engine": engine, "image": image, "environment": {"OWN": "a b"}, "pass_environment": ["WANDB_*"]},
+    )
+    said = Path("study/output/4.1.out").read_text().splitlines()
     assert f"at {tmp_path}" in said
     assert any(line.startswith("seed ") and line.removeprefix("seed ").isdigit() for line in said)
     assert "own a b 3" in said
+    assert "passed 0 a $b" in said
     assert "kept" in said
+    assert Path("made").owner() == Path("study").owner()
+
+
+def ran(container, command, directory, **variables):
+    """Return how a command ends inside, which starts in `directory` with more variables."""
+    engine, _, image = container.partition(":")
+    wrapping = wrapping_of(Container(image=image, engine=engine), "", [directory])
+    words = wrapping.around(command, directory, {}, "study:1:1")
+    environment = {**os.environ, **variables, **wrapping.variables()}
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+def test_a_temporary_directory_that_is_not_there(container, tmp_path):
+    """Nodes may lack the one that the driver has, and Charliecloud would show it as /tmp, where this study is."""
+    done = ran(container, ["sh", "-c", "echo here >here"], tmp_path, TMPDIR="/no/such/directory")
+    assert Path("here").read_text() == "here\n", done.stderr
+
+
+def test_data_behind_a_link(container, tmp_path, tmp_path_factory, image):
+    """A link in src_path that leads somewhere else leads there inside as well."""
+    data = tmp_path_factory.mktemp("data")
+    (image / str(data).lstrip("/")).mkdir(parents=True, exist_ok=True)
+    (data / "set").write_text("far away\n")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "data").symlink_to(data)
+    searched("sh -c 'cat data/set; echo FoM: 1' x", container, src_path="source")
+    assert "far away" in Path("study/output/0.1.out").read_text()
 
 
 def test_how_a_program_ends(container):
     """Exit codes and signals are those of the program; one that takes too long ends with all that it started."""
+    if container.startswith("docker:"):
+        pytest.skip("Podman's service does not know the exit codes of containers that it has removed")
     space = ("--param", "--lr=0.01..1", "--num-iters", 1, "--strategy", "random", "--container", container)
     said = run("run", *space, "--dir", "failed", "--", "sh", "-c", "exit 7", "x", code=3)
     assert "exit code: 7" in said
@@ -79,6 +118,21 @@ def test_how_a_program_ends(container):
     deadline = time.monotonic() + 30
     while subprocess.run(["pgrep", "-f", "sleep 1234567"], check=False, capture_output=True).returncode == 0:
         assert time.monotonic() < deadline, "the program outlives its time"
+
+
+def test_an_engine_that_cannot_run_anything(container, tmp_path):
+    """It says so, and the program is not blamed; a program that is not there is its own fault."""
+    for where, is_to_blame in ((f"{container}gone", True), (container, False)):
+        done = ran(where, ["no-such-program"], tmp_path)
+        assert bool(own_failure(done.returncode, done.stderr.splitlines())) == is_to_blame, done.stderr
+
+
+def test_a_program_that_is_asked_to_end_can_save(container):
+    """SIGTERM reaches it, and it has time to save."""
+    Path("train.sh").write_text("trap 'sleep 0.5; echo all >saved; exit 3' TERM\nsleep 99 &\nwait\n")
+    options = ["--strategy", "random", "--num-iters", 1, "--time-limit-minutes", 0.03, "--dir", "study"]
+    run("run", *options, "--param", "--lr=0.01..1", "--container", container, "--", "sh", "train.sh", code=3)
+    assert Path("saved").read_text() == "all\n"
 
 
 def test_a_population_is_trained(container):

@@ -58,6 +58,49 @@ def test_a_good_end_needs_a_finite_figure_of_merit(task, printed, outcome):
 
 
 @pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (125, "Error: acquiring lock 3 for container abc: file exists\n"),
+        (126, "Error: setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=all\n"),
+        (
+            125,
+            "docker: Error response from daemon: no such image: a:1\n\nRun 'docker run --help' for more information\n",
+        ),
+        (255, "FATAL:   container creation failed: mount /data->/data error: no such file or directory\n"),
+        (1, "ch-run[7]: error: can't bind: destination not found: /images/a/data (ch_misc.c:436)\n"),
+        (1, "bwrap: Can't mkdir /data: Read-only file system\n"),
+        (1, "[ERROR] No such file or directory: /home/me/.local/share/enroot/a\n"),
+        (
+            1,
+            "slurmstepd: error: pyxis: child 7 failed with error code: 1\nsrun: error: n1: task 0: Exited\n",
+        ),
+    ],
+)
+def test_engines_that_do_not_run_the_program(task, code, words):
+    """It has not started: the words of Podman, Docker, Apptainer, Charliecloud, bubblewrap, Enroot and Pyxis."""
+    Path(task.stdout).touch()
+    Path(task.stderr).write_text("of an earlier line\n" + words)
+    assert outcome_of(Exited(code), task, study()) == Failed(Cause.NOT_STARTED, words.splitlines()[0])
+    assert outcome_of(Exited(3), task, study()) == Failed(Cause.EXIT_CODE, "3")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (125, "train: 125 is my own\n"),
+        (1, "Error: no such data set\n"),
+        (1, "ch-run[7]: error: can't execve(2): train: No such file or directory (ch_core.c:410 2)\n"),
+        (1, "bwrap: execvp train: No such file or directory\n"),
+    ],
+)
+def test_engines_that_have_run_the_program(task, code, words):
+    """Codes and words that a program may have of itself do not clear it, nor one that is not in the image."""
+    Path(task.stdout).touch()
+    Path(task.stderr).write_text(words)
+    assert outcome_of(Exited(code), task, study()) == Failed(Cause.EXIT_CODE, str(code))
+
+
+@pytest.mark.parametrize(
     ("status", "words", "failed"),
     [
         (Exited(-9, Limit.MEMORY), "", Failed(Cause.OUT_OF_MEMORY, "the kernel ended it, or a part of it (SIGKILL)")),

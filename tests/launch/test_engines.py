@@ -1,6 +1,8 @@
 """The command lines of container engines, and what is refused before anything runs."""
 
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,24 +11,28 @@ from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.launch.binds import Bind, binds_of
 from crayai.hpo.launch.container import Container, container_of, with_engine
 from crayai.hpo.launch.engines import ENGINES
-from crayai.hpo.launch.images import check_mount_points, identity
-from crayai.hpo.launch.wrapping import Wrapping
+from crayai.hpo.launch.images import check_image, check_mount_points, identity
+from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 
 BINDS = (Bind("/work", "/work"), Bind("/data", "/in", "ro"))
 RUN = "--rm --init --entrypoint= --network=host --security-opt=label=disable"
+GROUPS = " ".join(f"--group-add={group}" for group in os.getgroups())
+DOCKER = f"--user={os.getuid()}:{os.getgid()} {GROUPS} --env=USER --env=LOGNAME --env=HOME=/tmp"
 SEEN = "--volume=/work:/work --volume=/data:/in:ro --workdir=/work"
 LINES = {
     "apptainer": "apptainer exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
     "singularity": "singularity exec --bind=/work:/work --bind=/data:/in:ro --pwd=/work --nv --own image",
-    "podman": f"podman run {RUN} --ipc=host {SEEN} --device=nvidia.com/gpu=all --own image",
-    "podman-hpc": f"podman-hpc run {RUN} --ipc=host {SEEN} --gpu --own image",
-    "docker": f"docker run {RUN} --ipc=host --user={os.getuid()}:{os.getgid()} {SEEN} --gpus=all --own image",
+    "podman": f"podman run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --device=nvidia.com/gpu=all --pull=never "
+    "--own image",
+    "podman-hpc": f"podman-hpc run {RUN} --user=0:0 --volume=/dev/shm:/dev/shm {SEEN} --gpu --pull=never --own image",
+    "docker": f"docker run {RUN} --ipc=host {DOCKER} {SEEN} --gpus=all --pull=never --own image",
     "charliecloud": "ch-run --bind=/work:/work --bind=/data:/in --cd=/work --set-env --own image --",
     "shifter": "shifter --image=image --volume=/work:/work --volume=/data:/in:ro --workdir=/work --module=gpu --own --",
-    "enroot": "enroot start --mount=/work:/work --mount=/data:/in --env=NVIDIA_VISIBLE_DEVICES=all --own image "
-    "sh -c CD /work",
-    "bubblewrap": "bwrap --ro-bind image / --dev /dev --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys "
-    "--tmpfs /tmp --bind /work /work --ro-bind /data /in --chdir /work --unshare-pid --die-with-parent --own",
+    "enroot": "enroot start --mount=/work:/work:rbind,x-create=auto --mount=/data:/in:rbind,x-create=auto,ro "
+    "--env=NVIDIA_VISIBLE_DEVICES=all --own image sh -c CD /work",
+    "bubblewrap": "bwrap --ro-bind image / --dev /dev --proc /proc --ro-bind /sys /sys "
+    "--tmpfs /tmp --bind /work /work --ro-bind /data /in --setenv HOME /tmp --chdir /work "
+    "--unshare-pid --new-session --die-with-parent --own",
     "pyxis": "srun --container-image=image --container-mounts=/work:/work,/data:/in:ro --container-workdir=/work "
     "--container-readonly --own",
 }
@@ -38,10 +44,17 @@ def wrapping(engine, **how):
     return Wrapping(container=container, binds=BINDS)
 
 
+@pytest.fixture(autouse=True)
+def _home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+
+
 @pytest.mark.parametrize("engine", LINES)
 def test_a_command_line(engine):
     """It is what the engine's manual asks for: binds, directory, GPU, the user's words, image, program."""
-    words = wrapping(engine, gpu=True).pasted(["train", "a b"], Path("/work"), {"LR": "0.1"})
+    words = wrapping(engine, gpu="nvidia" in ENGINES[engine].gpus).pasted(
+        ["train", "a b"], Path("/work"), {"LR": "0.1"}
+    )
     named = {'cd "$0" && exec "$@"': "CD"}
     assert [named.get(word, word) for word in words] == [*LINES[engine].split(), "env", "LR=0.1", "train", "a b"]
 
@@ -61,6 +74,89 @@ def test_what_is_run(engine):
         assert words == line
     else:
         assert list(around) == line
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ("apptainer", "--rocm"),
+        ("podman", "--device=/dev/kfd --device=/dev/dri --group-add=keep-groups"),
+        ("docker", "--device=/dev/kfd --device=/dev/dri"),
+        ("bubblewrap", "--dev-bind /dev /dev"),
+    ],
+)
+def test_gpus_of_amd(engine, words):
+    """They need devices; what else they need is in the image, or Apptainer brings it."""
+    plain, amd = (wrapping(engine, gpu=gpu).pasted(["train"], Path("/work")) for gpu in (False, "amd"))
+    assert " ".join(amd).replace(f" {words}", "", 1) == " ".join(plain)
+
+
+def test_what_engines_find_in_their_own_environment(monkeypatch):
+    """Charliecloud's /tmp is what TMPDIR names; Pyxis brings the driver of GPUs for a variable."""
+    monkeypatch.setenv("USER", "me")
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+    assert wrapping("charliecloud").variables() == {}
+    container = Container(image="image", engine="charliecloud")
+    assert Wrapping(container=container, binds=[Bind("/tmp/a", "/tmp/a")]).variables() == {"TMPDIR": "/tmp"}
+    assert wrapping("pyxis").variables() == {}
+    assert wrapping("pyxis", gpu=True).variables() == {"NVIDIA_VISIBLE_DEVICES": "all"}
+
+
+ENROOT = """\
+#!/usr/bin/env bash
+[ "$1" = start ] && shift
+while [ "${1#--}" != "$1" ]; do
+  case $1 in
+    --env=*=*) echo "${1#--env=}" ;;
+    --env=*) name=${1#--env=}; echo "$name=${!name}" ;;
+    --rc) [ -p "$2" ] && cp -Lp "$2" rc; shift ;;
+  esac
+  shift
+done >environment
+shift
+exec sh rc "$@"
+"""
+"""What `enroot start` does with variables and the script of --rc."""
+
+APPTAINER = "#!/bin/sh\nenv -0 >environment\n"
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """Return a function that runs a task in a stand-in of an engine, and returns the variables that it was given."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(engine, text, variables, *, passed=()):
+        (tmp_path / engine).write_text(text)
+        (tmp_path / engine).chmod(0o755)
+        around = Wrapping(container=Container(image="image", engine=engine, pass_environment=passed))
+        words = around.around(["sh", "-c", "echo done $1", "sh", "a  b"], tmp_path, {"LR": "0.1"}, "study:1:1")
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **variables}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        said = (tmp_path / "environment").read_text()
+        return done.stdout, dict(line.split("=", 1) for line in said.split("\0" if "\0" in said else "\n") if line)
+
+    return run
+
+
+@pytest.mark.parametrize("engine", ["apptainer", "singularity"])
+def test_variables_that_apptainer_is_to_set(ran, engine):
+    """Those of the study, of launchers and of the user, as they are: it reads values as the shell would."""
+    odd = """a $HOME `id` "x" 'y' \\n
+    end"""
+    given = {"LR": odd, "CRAYAI_SEED": "7", "SLURM_PROCID": "0", "WANDB_KEY": "k", "OTHER": "o", "OMP_NUM_THREADS": "2"}
+    _, found = ran(engine, APPTAINER, {**given, "APPTAINERENV_OMP_NUM_THREADS": "4"}, passed=["WANDB_*"])
+    inside = {name.removeprefix("APPTAINERENV_"): text for name, text in found.items() if name.startswith("APPT")}
+    assert re.sub(r"\\([$`\\])", r"\1", inside.pop("LR")) == odd
+    assert inside == {"CRAYAI_SEED": "7", "SLURM_PROCID": "0", "WANDB_KEY": "k", "OMP_NUM_THREADS": "4"}
+    assert ("SINGULARITYENV_CRAYAI_SEED" in found) == (engine == "singularity")
+
+
+def test_what_enroot_is_given(ran):
+    """Only variables that are set, and a start that runs the program, not the entry point of the image."""
+    said, found = ran("enroot", ENROOT, {"LR": "0.1", "CRAYAI_SEED": "7", "WANDB_KEY": "k", "CUDA_DEVICE_ORDER": "x"})
+    assert said == "done a b\n"
+    assert found == {"LR": "0.1", "CRAYAI_SEED": "7"}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +197,13 @@ def test_text_and_tables(text, engine, image):
         ({"image": "a", "engine": "podmn"}, "did you mean 'podman'"),
         ({"image": "a", "binds": ["relative"]}, "absolute paths"),
         ({"image": "a", "binds": ["/no/such/directory"]}, "there is no /no/such/directory"),
-        ({"image": "a", "gpu": "yes"}, "true or false"),
+        ({"image": "a", "gpu": "yes"}, "true, false or 'amd'"),
+        ({"image": "a", "gpu": True, "engine": "charliecloud"}, "ch-fromhost --nvidia"),
+        ({"image": "a", "gpu": True, "engine": "bubblewrap"}, "--dev-bind /dev /dev"),
+        ({"image": "a", "gpu": "amd", "engine": "shifter"}, "cannot be 'amd' with engine 'shifter'.*--module=NAME"),
+        ({"image": "a", "writable": 1}, "true or false"),
+        ({"image": "a", "pass_environment": "WANDB_*"}, "must be a list of texts"),
+        ({"image": "a", "pass_environment": ["A B"]}, "names of variables, with \\* for any letters, got 'A B'"),
         ({"image": "a", "engine_args": "'"}, "no list of words"),
         ({"image": "a", "engine": "shifter", "writable": True}, "never changes images"),
         ({"image": "a", "engine": "charliecloud", "binds": ["/usr:/usr:ro"]}, "must be writable with"),
@@ -129,8 +231,10 @@ def test_the_engine_that_is_here(tmp_path, monkeypatch):
     assert with_engine(Container(image="my.sif")).line == f"apptainer:{tmp_path}/my.sif"
     with pytest.raises(LaunchError, match="apptainer and podman and charliecloud are here: name one"):
         with_engine(Container(image=str(tmp_path)))
+    bubblewrap = with_engine(Container(image=str(tmp_path), engine="bubblewrap"))
     with pytest.raises(LaunchError, match="'bwrap' is not on PATH"):
-        with_engine(Container(image=str(tmp_path), engine="bubblewrap"))
+        check_image(bubblewrap, is_elsewhere=False)
+    check_image(bubblewrap, is_elsewhere=True)  # nodes may have it
 
 
 @pytest.fixture
@@ -173,9 +277,46 @@ def test_images_that_an_engine_does_not_run(tmp_path):
         ("podman", "./nowhere", "there is no image './nowhere'"),
         ("", "docker://a/b:1", "apptainer pull b_1.sif docker://a/b:1"),
         ("podman", "oras://a/b:1", "container = podman:a/b:1"),
+        ("enroot", "docker://a/b:1", "enroot import --output b_1.sqsh docker://a/b:1"),
+        ("pyxis", "a/b:1", "enroot import --output b_1.sqsh docker://a/b:1, .* engine_args = '--container-name=NAME'"),
     ]:
         with pytest.raises(LaunchError, match=words):
             with_engine(Container(image=image, engine=engine))
+
+
+def test_users_that_podman_is_told_of():
+    """Who says who is who inside is not contradicted."""
+    container = Container(image="image", engine="podman", engine_args="--userns=keep-id")
+    assert "--user=0:0" not in Wrapping(container=container).pasted(["train"], Path("/work"))
+
+
+def test_an_image_that_pyxis_keeps():
+    """Each node gets it once, if it is told to."""
+    container = with_engine(Container(image="a/b:1", engine="pyxis", engine_args="--container-name=b"))
+    assert container.image == "a/b:1"
+    check_image(container, is_elsewhere=True)
+
+
+def test_the_home_of_a_program_in_bubblewrap(monkeypatch):
+    """It is the user's own if that is seen inside, else in memory."""
+    monkeypatch.setenv("HOME", "/work/me")
+    assert "--setenv" not in wrapping("bubblewrap").pasted(["train"], Path("/work"))
+    monkeypatch.setenv("HOME", "/home/other")
+    assert "--setenv HOME /tmp" in " ".join(wrapping("bubblewrap").pasted(["train"], Path("/work")))
+
+
+def test_an_environment_that_the_container_does_not_see(tmp_path):
+    """One on this machine must be bound; one in the image need not."""
+    prefix = tmp_path / "env"
+    prefix.mkdir()
+    image = tmp_path / "image"
+    (image / "usr").mkdir(parents=True)
+    container = Container(image=str(image), engine="podman")
+    with pytest.raises(SettingsError, match=f"binds = \\['{prefix}'\\]"):
+        wrapping_of(container, str(prefix), [image])
+    assert wrapping_of(Container(image=str(image), engine="podman", binds=[str(prefix)]), str(prefix), [image]).prefix
+    (image / str(prefix).lstrip("/")).mkdir(parents=True)
+    assert wrapping_of(container, str(prefix), [image]).prefix == str(prefix)
 
 
 def test_images_that_charliecloud_keeps(tmp_path, monkeypatch):
@@ -202,7 +343,9 @@ def test_images_that_are_not_there(tmp_path):
         "enroot": "enroot create --name a:1",
     }.items():
         with pytest.raises(LaunchError, match=words):
-            identity(Container(image="a:1", engine=engine))
+            check_image(Container(image="a:1", engine=engine), is_elsewhere=False)
+        if ENGINES[engine].keeps_on_node:  # who knows what is there
+            check_image(Container(image="a:1", engine=engine), is_elsewhere=True)
     file = tmp_path / "a.sif"
     file.write_bytes(b"image")
     first = identity(Container(image=str(file), engine="apptainer"))
@@ -223,6 +366,24 @@ def test_what_a_container_sees(tmp_path):
             binds_of([], [odd])
     with pytest.raises(LaunchError, match="cannot be bound"):
         binds_of([], [tmp_path / "a b"], letters=ENGINES["enroot"].letters)
+
+
+def test_links_that_lead_out_of_what_is_seen(tmp_path):
+    """Where they lead is seen as well: directories, and those of files; not what an image has of its own."""
+    source, data, one = tmp_path / "source", tmp_path / "data", tmp_path / "one"
+    for directory in (source, data, one):
+        directory.mkdir()
+    (one / "file").touch()
+    (source / "data").symlink_to(data)
+    (source / "near").symlink_to("../one/file")
+    (source / "python").symlink_to("/usr/bin/python3")
+    (source / "inner").symlink_to(source / "data")
+    (source / "gone").symlink_to(tmp_path / "gone")
+    assert [bind.source for bind in binds_of([], [source])] == [str(data), str(one), str(source)]
+    assert [str(bind) for bind in binds_of([f"{tmp_path}:{tmp_path}:ro"], [source])][:2] == [
+        f"{tmp_path}:{tmp_path}:ro",
+        f"{data}:{data}",
+    ]
 
 
 def test_binds_around_the_study(tmp_path):

@@ -29,7 +29,7 @@ from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.container import Container
 from crayai.hpo.launch.dask_launcher import Dask, DaskLauncher
 from crayai.hpo.launch.gpus import visible_gpus
-from crayai.hpo.launch.images import check_mount_points, identity
+from crayai.hpo.launch.images import check_image, check_mount_points
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
@@ -121,6 +121,11 @@ class EvaluationSettings:
     def is_here(self) -> bool:
         """Whether evaluations are processes of this machine."""
         return self.cluster is None and self.urika is None and self.dask is None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether evaluations run on other machines."""
+        return self.cluster is not None or (self.dask is not None and not self.dask.is_local)
 
     @property
     def time_limit_seconds(self) -> float | None:
@@ -313,11 +318,11 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
     """Refuse a command whose program does not exist; where there is a container, one whose image does not.
 
     Raises:
-        LaunchError: There is no such image.
+        LaunchError: There is no such image, or no engine.
         SettingsError: With the program and where it was looked for.
     """
     if settings.container is not None:
-        identity(settings.container)
+        check_image(settings.container, is_elsewhere=settings.is_elsewhere)
         return
     program = study.filled_command.program
     if program is None or settings.urika is not None:

@@ -7,6 +7,7 @@ import signal
 from crayai.hpo.engine.fom import last_fom, tail
 from crayai.hpo.engine.study import Study
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, NotStarted, Task
+from crayai.hpo.launch.engines import own_failure
 from crayai.hpo.records import Cause, Completed, Failed, Outcome
 
 _MEMORY = re.compile(
@@ -25,6 +26,7 @@ _CAUSES = {
     Loss.CANCELLED: Cause.CANCELLED,
 }
 _LINES = 15
+_LAST_LINES = 4
 
 
 def outcome_of(status: Exited | NotStarted | Gone, task: Task, study: Study) -> Outcome:
@@ -47,7 +49,9 @@ def _failure(status: Exited | NotStarted | Gone, task: Task) -> Failed | None:
 
 
 def _bad_exit(status: Exited, task: Task) -> Failed:
-    """Return why a program ended badly by itself."""
+    """Return why a program ended badly by itself, or why an engine of containers did not run it."""
+    if said := own_failure(status.code, tail(task.stderr, _LAST_LINES).splitlines()):
+        return Failed(Cause.NOT_STARTED, said)
     if memory := _lack_of_memory(status, task):
         return Failed(Cause.OUT_OF_MEMORY, f"{memory} ({_ending(status.code)})")
     if line := _line_with(_NO_ROOM, task):

@@ -1,6 +1,7 @@
 """With what evaluations were made: recorded with the study, so that it can be made again."""
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -84,7 +85,8 @@ def wrapping_in(settings: Mapping[str, Any], paths: Sequence[Path]) -> Wrapping:
 
 def table(container: Container | None) -> dict[str, Any] | None:
     """Return a container as it is recorded, of which `container_of` makes it again."""
-    return None if container is None else {**asdict(container), "binds": list(container.binds)}
+    recorded: dict[str, Any] | None = json.loads(json.dumps(container and asdict(container)))
+    return recorded
 
 
 def python_of(argv: Sequence[str]) -> str:

@@ -1,10 +1,14 @@
 """What a container sees of the machine."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError, SettingsError
+
+_OF_SYSTEMS = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def bind_of(text: str) -> Bind:
 
 
 def binds_of(own: Sequence[str], paths: Sequence[Path], letters: str = ":,") -> tuple[Bind, ...]:
-    """Return all that a container sees: `paths` under their own names, also where links lead, and its `own` binds.
+    """Return all that a container sees: `paths` under their own names, where links in them lead, and its `own` binds.
 
     Outer ones come first, so that inner ones are not hidden; where two have one destination, its own counts.
 
@@ -59,10 +63,25 @@ def binds_of(own: Sequence[str], paths: Sequence[Path], letters: str = ":,") -> 
                 f"the directory {path!r} cannot be bound into a container: it must not be / nor have any of "
                 f"{' '.join(map(repr, letters))} in its name"
             )
-    found = {path: Bind(path, path) for path in wanted}
+    led_to = [str(path) for path in _led_to(paths)]
+    found = {path: Bind(path, path) for path in (*wanted, *(one for one in led_to if not set(letters) & set(one)))}
     found.update((bind.destination, bind) for bind in map(bind_of, own))
     binds = sorted(found.values(), key=lambda bind: (len(Path(bind.destination).parents), bind.destination))
     return tuple(bind for bind in binds if not _is_seen(bind, binds))
+
+
+def _led_to(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the directories to which links in `paths` lead, or in which the files are; not those of any system."""
+    for link in (entry for path in paths if path.is_dir() for entry in path.iterdir() if entry.is_symlink()):
+        with suppress(PermissionError):  # nobody looks there, in the container neither
+            yield from (one for one in _directories(link) if one != Path("/") and f"/{one.parts[1]}" not in _OF_SYSTEMS)
+
+
+def _directories(link: Path) -> list[Path]:
+    target = Path(os.path.normpath(link.parent / link.readlink()))
+    if target.is_dir():
+        return [target]
+    return [target.parent, target.resolve().parent] if target.is_file() else []
 
 
 def _is_seen(bind: Bind, binds: Sequence[Bind]) -> bool:

@@ -1,18 +1,20 @@
 """What a container is to a study: an image, the engine that runs it, and what it sees of this machine."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.launch.binds import bind_of
-from crayai.hpo.launch.engines import ENGINES, Kind
+from crayai.hpo.launch.engines import ENGINES, Gpu, Kind
 
 _ALIASES = {engine.program: name for name, engine in ENGINES.items() if name != "pyxis"}
+_VARIABLE = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]*")
 _EXPLICIT = ("/", "./", "../", "~")
 
 
@@ -27,8 +29,10 @@ class Container:
         engine: apptainer, singularity, podman, podman-hpc, docker, charliecloud, bubblewrap, shifter, enroot or pyxis;
             empty: the one that is here and can run the image.
         binds: What else it sees, such as ``/data``, ``/scratch/me:/data`` or ``/data:/data:ro``.
-        gpu: Whether it is given the GPUs, by the engine's option for that.
+        gpu: Whether it is given the GPUs, by the engine's option for that: NVIDIA's, or AMD's if ``"amd"``.
         environment: Variables to set inside.
+        pass_environment: Names of more variables that it is to have as they are outside, such as ``WANDB_*``; only some
+            engines pass on all.
         writable: Whether what the program writes elsewhere than in binds may change the image.
         engine_args: More options of the engine's command that runs a container.
 
@@ -39,8 +43,9 @@ class Container:
     image: str
     engine: str = ""
     binds: Sequence[str] = ()
-    gpu: bool = False
+    gpu: bool | Literal["amd"] = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    pass_environment: Sequence[str] = ()
     writable: bool = False
     engine_args: str = ""
 
@@ -57,16 +62,25 @@ class Container:
             self._check_engine()
 
     def _check_kinds(self) -> None:
-        if isinstance(self.binds, str) or not all(isinstance(bind, str) for bind in self.binds):
-            raise SettingsError(f"binds of container must be a list of texts, got {self.binds!r}")
+        for key in ("binds", "pass_environment"):
+            value = getattr(self, key)
+            if isinstance(value, str) or not all(isinstance(text, str) for text in value):
+                raise SettingsError(f"{key} of container must be a list of texts, got {value!r}")
+        for pattern in self.pass_environment:
+            if not _VARIABLE.fullmatch(pattern):
+                raise SettingsError(
+                    "pass_environment of container must have names of variables, with * for any letters, got "
+                    f"{pattern!r}"
+                )
         for name, text in dict(self.environment).items():
             if not isinstance(text, str) or not name or "=" in name:
                 raise SettingsError(f"environment of container must be names with texts, got {name!r}: {text!r}")
-        for name in ("gpu", "writable"):
-            if not isinstance(getattr(self, name), bool):
-                raise SettingsError(f"{name} of container must be true or false, got {getattr(self, name)!r}")
 
     def _check_names(self) -> None:
+        if not isinstance(self.writable, bool):
+            raise SettingsError(f"writable of container must be true or false, got {self.writable!r}")
+        if not (isinstance(self.gpu, bool) or self.gpu == "amd"):
+            raise SettingsError(f"gpu of container must be true, false or 'amd', got {self.gpu!r}")
         if not isinstance(self.image, str) or not self.image or self.image.startswith("-"):
             raise SettingsError(f"image of container must be the name or the path of an image, got {self.image!r}")
         if self.engine not in ("", *ENGINES):
@@ -81,6 +95,11 @@ class Container:
             raise SettingsError(
                 f"writable of container must be false with engine {self.engine!r}, which never changes images"
             )
+        if self.gpu_kind and self.gpu_kind not in engine.gpus:
+            raise SettingsError(
+                f"gpu of container cannot be {self.gpu!r} with engine {self.engine!r}, which gives no driver of such "
+                f"GPUs: {engine.gpu_advice}"
+            )
         for options in (bind_of(bind).options for bind in self.binds):
             if engine.bind_options == "none" and options:
                 raise SettingsError(
@@ -91,6 +110,11 @@ class Container:
                 raise SettingsError(
                     f"binds of container can have no option but ro with engine {self.engine!r}, got {options!r}"
                 )
+
+    @property
+    def gpu_kind(self) -> Gpu | None:
+        """Which GPUs it is given; None: none."""
+        return "amd" if self.gpu == "amd" else "nvidia" if self.gpu else None
 
     @property
     def is_path(self) -> bool:
@@ -136,32 +160,33 @@ def container_of(wanted: Container | str | Mapping[str, Any] | None) -> Containe
 
 
 def with_engine(container: Container) -> Container:
-    """Return `container` with the engine that runs it here, and the absolute path of an image that has one.
+    """Return `container` with the engine that runs it, if none is named one that is here, and the path of its image.
 
     Raises:
         LaunchError: There is no engine, or more than one, or none that runs such an image.
         SettingsError: The engine cannot do what is asked for.
     """
     if "://" in container.image:
-        _refuse_address(container)
+        _refuse_address(container, container.image)
     name = container.engine or _engine_here(container.image)
-    if shutil.which(ENGINES[name].program) is None:
-        raise LaunchError(
-            f"container {container.image!r} needs the engine {name!r}, and its program {ENGINES[name].program!r} is "
-            "not on PATH here: install it, load its module, or name another engine"
-        )
-    return replace(container, engine=name, image=_located(container.image, name))
+    found = replace(container, engine=name, image=_located(container.image, name))
+    if ENGINES[name].keeping not in container.engine_args and not found.is_path:
+        _refuse_address(found, f"docker://{found.image}")
+    return found
 
 
-def _refuse_address(container: Container) -> None:
-    """Refuse the address of an image in a registry, which each evaluation would get and convert anew."""
-    _, _, address = container.image.partition("://")
-    file = f"{Path(address).name.replace(':', '_').replace('@', '_')}.sif"
-    if container.engine in ("", "apptainer", "singularity"):
-        remedy = f"{container.engine or 'apptainer'} pull {file} {container.image}, and give the file"
-    else:
-        remedy = f"get it once, and give its name or its file, as in container = {container.engine}:{address}"
-    raise LaunchError(f"container {container.image!r} would be downloaded by each evaluation: {remedy}")
+def _refuse_address(container: Container, address: str) -> None:
+    """Refuse an image that each evaluation would get from a registry, and convert."""
+    engine = ENGINES[container.engine or "apptainer"]
+    name = address.partition("://")[2]
+    file = re.sub(r"[^A-Za-z0-9._-]", "_", Path(name).name)
+    remedy = (
+        f"{engine.getting.format(file=file, address=address)}, and give the file"
+        if engine.getting
+        else f"get it once, and give its name, as in container = {container.engine}:{name}"
+    )
+    keeping = f"; or let each node keep it, with engine_args = '{engine.keeping}=NAME'" if engine.keeping else ""
+    raise LaunchError(f"container {container.image!r} would be downloaded by each evaluation: {remedy}{keeping}")
 
 
 def _engine_here(image: str) -> str:

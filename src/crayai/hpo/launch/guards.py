@@ -24,8 +24,8 @@ shift 3
 for variable in {_GIVEN}; do
   set -- "--env=$variable" "$@"
 done
-pipe=$(mktemp -u 2>/dev/null) || pipe=.$name
-mkfifo "$pipe" || exit 125
+[ -d "${{TMPDIR:-/}}" ] || unset TMPDIR
+pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
 env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" kill "$1"' "$engine" "$name" \\
   <"$pipe" >/dev/null 2>&1 &
 exec 4>"$pipe"
@@ -44,3 +44,48 @@ echo over >&4
 exit "$code"
 """
 """For ``podman run`` and its kin."""
+
+SANDBOX = f"""\
+# Runs bwrap, which the first signal kills with all inside, in a group of its own; the group inside is told instead.
+shift
+end() {{
+  read -r first rest 2>/dev/null <"/proc/$child/task/$child/children"
+  kill -TERM -"$first" 2>/dev/null || kill -TERM "$child" 2>/dev/null
+}}
+setsid "$@" &
+child=$!
+{_UNTIL_IT_IS_OVER}exit "$code"
+"""
+"""For ``bwrap --new-session``, whose only child leads that session; it dies with this shell."""
+
+EXPORT = rf"""\
+# Sets variables inside whatever the image and options such as --cleanenv say, but not those the user has set so.
+wanted=$1
+shift
+prefixes=APPTAINERENV_
+[ "$1" = apptainer ] || prefixes="$prefixes SINGULARITYENV_"
+for variable in {_GIVEN}; do
+  eval "value=\$$variable"
+  case $value in  # which is text of the shell there
+    *[\$\`\\]*) value=$(printf '%s\n' "$value" | sed 's/[$`\\]/\\&/g') ;;
+  esac
+  for prefix in $prefixes; do
+    eval "known=\${{$prefix$variable+known}}"
+    [ "$known" ] || export "$prefix$variable=$value"
+  done
+done
+exec "$@"
+"""
+"""For ``apptainer exec``, which keeps the environment, but lets the image have the last word."""
+
+START = rf"""\
+# Gives Enroot the variables that are set here; of others it would make empty ones. Its --rc runs the program itself,
+# instead of the image's entry point with the program as an argument.
+wanted=$1 engine=$2
+shift 3
+for variable in {_GIVEN}; do
+  set -- "--env=$variable" "$@"
+done
+exec bash -c 'exec "$0" start --rc <(echo "exec \"\$@\"") "$@"' "$engine" "$@"
+"""
+"""For ``enroot start``, which is a script of bash."""

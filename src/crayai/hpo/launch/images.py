@@ -1,5 +1,6 @@
 """Which image a container has, and whether it has room for what is bound."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,23 @@ from crayai.hpo.launch.engines import ENGINES
 _IN_MEMORY = ("/tmp", "/dev", "/proc", "/sys")  # noqa: S108 - the container's, which engines make
 
 
+def check_image(container: Container, *, is_elsewhere: bool) -> None:
+    """Refuse a container whose engine or image is not there; if it runs elsewhere, only what would be here as well.
+
+    Raises:
+        LaunchError: With what is missing, and how to get it.
+    """
+    engine = ENGINES[container.engine]
+    is_here = shutil.which(engine.program) is not None
+    if not is_here and not is_elsewhere:
+        raise LaunchError(
+            f"container {container.image!r} needs the engine {container.engine!r}, and its program {engine.program!r} "
+            "is not on PATH here: install it, load its module, or name another engine"
+        )
+    if container.is_path or (is_here and not (is_elsewhere and engine.keeps_on_node)):
+        identity(container)
+
+
 def identity(container: Container) -> str:
     """Return what tells an image from another of the same name; empty: only the nodes that run it could tell.
 
@@ -20,7 +38,7 @@ def identity(container: Container) -> str:
     """
     engine = ENGINES[container.engine]
     if not container.is_path:
-        return engine.stored(engine.program, container.image)
+        return engine.stored(engine.program, container.image) if shutil.which(engine.program) else ""
     path = Path(container.image)
     if not path.exists():
         raise LaunchError(f"container: there is no image {container.image!r} any more")

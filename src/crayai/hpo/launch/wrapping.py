@@ -10,16 +10,17 @@ from typing import Any
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.binds import Bind, binds_of
 from crayai.hpo.launch.container import Container, container_of, with_engine
-from crayai.hpo.launch.engines import ENGINES, Place, srun_arguments
+from crayai.hpo.launch.engine_words import Place, srun_arguments
+from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.environment import entering, pasting, prefix_of
 from crayai.hpo.launch.urika import Urika
 
-LAUNCHER_VARIABLES = (
-    "CRAYAI_SLOT", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MASTER_ADDR", "MASTER_PORT",
-    "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS",
-    "SLURM_JOB_NUM_NODES", "SLURM_STEP_NODELIST",
+PASSED = (
+    "CRAYAI_*", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "OMP_*", "NCCL_*",
+    "MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE",
+    "SLURM_*", "PBS_*", "SGE_*", "PE_HOSTFILE", "NSLOTS", "PALS_*", "PMI*", "OMPI_*",
 )  # fmt: skip
-"""What launchers add to the environment of a task when it starts."""
+"""The variables that evaluations find in any container: what launchers add, and how parts of a program find another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +46,12 @@ class Wrapping:
         words = self._inside([*entering(self.prefix), *argv], directory)
         if self.container is None or not (guard := ENGINES[self.container.engine].guard):
             return tuple(words)
-        variables = "|".join([*environment, *LAUNCHER_VARIABLES])
+        patterns = [*environment, *PASSED, *self.container.pass_environment]
+        variables = "|".join(patterns).replace("*", ".*")
         return ("/bin/sh", "-c", guard, "crayai-" + re.sub(r"[^A-Za-z0-9_.-]", "-", tag), variables, *words)
 
     def pasted(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> list[str]:
-        """Return the command that does the same for somebody who pastes it, without what only we need.
-
-        What `environment` names is set inside, and where nothing is around `argv` before it.
-        """
+        """Return the same command for people to paste, without what only we need; it sets `environment` inside."""
         setting = _setting(environment or {})
         if self.urika is not None:
             return self.urika.around(argv, directory, environment or {}, self.prefix)
@@ -67,7 +66,9 @@ class Wrapping:
         """Return what the engine itself needs in its environment, and may not have."""
         if self.urika is not None:
             return self.urika.variables()
-        return {} if self.container is None else dict(ENGINES[self.container.engine].variables())
+        if self.container is None:
+            return {}
+        return ENGINES[self.container.engine].variables(self._place(self.container, Path()))
 
     @property
     def _is_pyxis(self) -> bool:
@@ -91,7 +92,7 @@ class Wrapping:
             is_writable=container.writable,
             binds=self.binds,
             directory=str(directory),
-            gpu=engine.gpus["nvidia"] if container.gpu else (),
+            gpu=engine.gpus[container.gpu_kind] if container.gpu_kind else (),
             words=shlex.split(container.engine_args),
         )
 
@@ -124,6 +125,19 @@ def wrapping_of(
 
     Raises:
         LaunchError: A path that no engine can be told.
+        SettingsError: The environment is neither in the image nor in what is bound into it.
     """
     binds = binds_of(container.binds, paths, ENGINES[container.engine].letters) if container else ()
+    if container and prefix and not _has(container, prefix, binds):
+        raise SettingsError(
+            f"conda_env: there is no {prefix} in the image {container.image}, nor does the container see it of this "
+            f"machine: bind it, as in binds = [{prefix!r}]"
+        )
     return Wrapping(container=container, prefix=prefix, binds=binds, urika=urika)
+
+
+def _has(container: Container, prefix: str, binds: Sequence[Bind]) -> bool:
+    """Return whether a container has the environment at `prefix`; what cannot be looked into has it."""
+    root = Path(container.image)
+    is_bound = any(Path(prefix).is_relative_to(bind.destination) for bind in binds)
+    return is_bound or not (container.is_path and root.is_dir()) or (root / prefix.lstrip("/")).is_dir()
