@@ -106,6 +106,21 @@ def test_what_has_changed_is_recorded_from_then_on(inside, monkeypatch):
     assert "newest 1.0" in inside.crayai("show", "9", "--packages").stdout
 
 
+@pytest.mark.parametrize("end", ["over\n", ""])
+def test_what_a_driver_that_was_killed_left(inside, end):
+    """The next one records what is complete, and looks anew."""
+    with SqliteLog(inside.directory / "run" / "study.db") as log:
+        (entry,) = log.settings()[SETTING]
+        seen = entry.pop("seen")
+        log.record_settings({SETTING: [entry]})
+    inside.write("run/seen", f"machine node1\nevaluation 2\npython /p\nversion 9.9\n{end}")
+    inside.write("study.toml", STUDY.replace("windows = 2", "windows = 3"))
+    assert inside.crayai("run", "study.toml", "--extend").returncode == 0
+    entries = recorded(inside)[SETTING]
+    assert [entry["from_evaluation"] for entry in entries] == [0, 8]
+    assert [entry.get("seen", {}).get("python") for entry in entries] == ["9.9 (/p)" if end else None, seen["python"]]
+
+
 def test_a_replay_is_in_the_container_of_the_search(inside):
     """Outside of it the program saves nothing, and every training would fail."""
     pytest.importorskip("scipy")

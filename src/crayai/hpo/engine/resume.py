@@ -78,15 +78,20 @@ class OpenStudy:
         self.log.record_settings(settings)
 
     def record_provenance(self, facts: Mapping[str, Fact]) -> None:
-        """Record what the driver knows of what evaluations from the next one on are made with, if it has changed."""
-        recorded = self.log.settings().get(SETTING, [])
-        if not recorded or recorded[-1]["facts"] != facts:
-            entry = {"from_evaluation": len(self.search.record), "facts": dict(facts)}
-            self.log.record_settings({SETTING: [*recorded, entry]})
+        """Record what the driver knows of what evaluations from the next one on are made with.
+
+        Nothing is, if it is as before, unless what an earlier driver's evaluations saw is not known.
+        """
+        recorded, number = self.log.settings().get(SETTING, []), len(self.search.record)
+        if not recorded or recorded[-1]["facts"] != facts or "seen" not in recorded[-1]:
+            before = [entry for entry in recorded if entry["from_evaluation"] < number]
+            self.log.record_settings({SETTING: [*before, {"from_evaluation": number, "facts": dict(facts)}]})
 
     def record_seen(self, number: int, seen: Mapping[str, Fact]) -> None:
         """Record what was seen in the place of evaluation `number`, if it is not as before."""
-        *before, last = self.log.settings()[SETTING]
+        *before, last = self.log.settings().get(SETTING) or [{}]
+        if not last:
+            return  # it was seen for a study that is no longer there
         if "seen" not in last:
             self.log.record_settings({SETTING: [*before, {**last, "seen": dict(seen)}]})
         elif last["seen"] != seen:

@@ -117,7 +117,8 @@ class Sight:
         with suppress(OSError, StoreError):
             facts = facts_in(self.file.read_text(encoding="utf-8", errors="replace"))
             if not self._is_over and "over" in facts:
-                self.opened.record_seen(int(facts["evaluation"][0] or 0), seen_of(facts))
+                number = facts.get("evaluation", [""])[0]
+                self.opened.record_seen(int(number) if number.isdecimal() else 0, seen_of(facts))
                 self._is_over = True
 
     def begin(self, search: Search, *, was_resumed: bool, checkpoints: Path) -> None:  # noqa: ARG002 - not needed
@@ -170,8 +171,9 @@ def facts_in(printed: str) -> dict[str, list[str]]:
 
 
 def seen_of(facts: Mapping[str, list[str]]) -> dict[str, Fact]:
-    """Return what is recorded of what was seen."""
-    python = f"{facts['version'][0]} ({facts['python'][0]})" if "version" in facts else ""
+    """Return what is recorded of what was seen, maybe by several ranks at once."""
+    version, path = (facts.get(name, [""])[0] for name in ("version", "python"))
+    python = f"{version} ({path})" if version else ""
     seen: dict[str, Fact] = {
         "python": python,
         "packages": sorted(set(facts.get("package", [])), key=str.lower),

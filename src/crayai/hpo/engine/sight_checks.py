@@ -49,7 +49,7 @@ def _check_no_gpu(settings: EvaluationSettings) -> Iterator[Check]:
 def _python(facts: Mapping[str, Sequence[str]]) -> str:
     if "version" not in facts:
         return "no Python"
-    packages = dict(text.split(" ", 1) for text in facts.get("package", []))
+    packages = {name: version for name, _, version in (text.partition(" ") for text in facts.get("package", []))}
     told = [f"{name} {packages[name]}" for name in _TOLD if name in packages]
     among = f", with {', '.join(told)}" if told else ""
     return f"Python {facts['version'][0]} ({facts['python'][0]}), {len(packages)} packages{among}"
