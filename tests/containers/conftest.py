@@ -73,17 +73,20 @@ def docker(named_image, tmp_path_factory):
 _BARE = {
     "podman": "podman run --rm --init --rootfs {} /bin/ls /",
     "charliecloud": "ch-run {} -- /bin/ls /",
+    "apptainer": "apptainer exec {} /bin/ls /",
     "bubblewrap": "bwrap --ro-bind {} / --dev /dev --proc /proc --unshare-pid /bin/ls /",
 }
 
 
-@pytest.fixture(scope="session", params=[*ENGINES, "podman by name", "docker"])
+@pytest.fixture(scope="session", params=[*ENGINES, "podman by name", "docker", "apptainer"])
 def container(request, image):
     """Return the image with each of the engines that can run anything at all on this machine."""
     if request.param == "docker":
         return request.getfixturevalue("docker")
     if request.param == "podman by name":
         return f"podman:{request.getfixturevalue('named_image')}"
+    if request.param == "apptainer" and shutil.which("apptainer") is None:
+        pytest.skip("the command apptainer is not here")
     bare = _BARE[request.param].format(image).split()
     environment = {"USER": "root", **os.environ}
     done = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=False, env=environment)

@@ -90,6 +90,8 @@ def test_engines_that_do_not_run_the_program(task, code, words):
         (125, "train: 125 is my own\n"),
         (1, "Error: no such data set\n"),
         (1, "ch-run[7]: error: can't execve(2): train: No such file or directory (ch_core.c:410 2)\n"),
+        (255, 'FATAL:   "train": executable file not found in $PATH\n'),
+        (255, "FATAL:   stat ./train: no such file or directory\n"),
         (1, "bwrap: execvp train: No such file or directory\n"),
     ],
 )

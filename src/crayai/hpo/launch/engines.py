@@ -94,7 +94,7 @@ _APPTAINER = Engine(
     bind_options="ro",
     gpus={"nvidia": ["--nv"], "amd": ["--rocm"]},
     own_codes=(255,),
-    own_words="FATAL: ",
+    own_words=r'FATAL:\s+(?!\s|".*": executable file not found|stat |permission denied)',
 )
 _PODMAN = Engine(
     program="podman",

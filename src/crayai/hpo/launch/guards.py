@@ -49,6 +49,7 @@ SANDBOX = f"""\
 # Runs bwrap, which the first signal kills with all inside, in a group of its own; the group inside is told instead.
 shift
 end() {{
+  first=
   read -r first rest 2>/dev/null <"/proc/$child/task/$child/children"
   kill -TERM -"$first" 2>/dev/null || kill -TERM "$child" 2>/dev/null
 }}
@@ -58,16 +59,19 @@ child=$!
 """
 """For ``bwrap --new-session``, whose only child leads that session; it dies with this shell."""
 
-EXPORT = rf"""\
-# Sets variables inside whatever the image and options such as --cleanenv say, but not those the user has set so.
+EXPORT = rf"""# Sets variables inside whatever the image and options such as --cleanenv say, unless the user has.
 wanted=$1
 shift
 prefixes=APPTAINERENV_
 [ "$1" = apptainer ] || prefixes="$prefixes SINGULARITYENV_"
+case " $* " in
+  *" --no-eval "* | *" --compat "*) quoting= ;;
+  *) quoting='s/[$`\\]/\\&/g' ;;  # for the shell there
+esac
 for variable in {_GIVEN}; do
   eval "value=\$$variable"
-  case $value in  # which is text of the shell there
-    *[\$\`\\]*) value=$(printf '%s\n' "$value" | sed 's/[$`\\]/\\&/g') ;;
+  case $value in
+    *[\$\`\\]*) value=$(printf '%s\n' "$value" | sed "$quoting") ;;
   esac
   for prefix in $prefixes; do
     eval "known=\${{$prefix$variable+known}}"
@@ -78,9 +82,8 @@ exec "$@"
 """
 """For ``apptainer exec``, which keeps the environment, but lets the image have the last word."""
 
-START = rf"""\
-# Gives Enroot the variables that are set here; of others it would make empty ones. Its --rc runs the program itself,
-# instead of the image's entry point with the program as an argument.
+START = rf"""# Gives Enroot the variables that are set here; of others it would make empty ones.
+# Its --rc runs the program itself, instead of the image's entry point with the program as an argument.
 wanted=$1 engine=$2
 shift 3
 for variable in {_GIVEN}; do
