@@ -118,7 +118,7 @@ def _commit(source: Path, root: Path) -> str:
     own = study.relative_to(source) if study.is_relative_to(source) else None
     but = ["--", ".", *([f":(exclude){own}", f":(exclude){own}.[0-9]*"] if own else [])]
     changed = _git(source, "status", "--porcelain", "--untracked-files=normal", *but)
-    difference = _git(source, "diff", "HEAD", "--binary", *but) if changed else ""
+    difference = _git(source, "diff", "HEAD", "--full-index", *but) if changed else ""
     if changed is None or difference is None:
         return f"git {commit}, and nobody knows what differs from it: git took too long, or failed"
     digest = hashlib.blake2b(f"{changed}\n{difference}".encode(), digest_size=4).hexdigest()
