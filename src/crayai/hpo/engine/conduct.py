@@ -139,6 +139,15 @@ class EvaluationSettings:
             return self.urika.nodes_per_eval
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
 
+    def check_here(self) -> None:
+        """Make sure that what is to run evaluations does so here.
+
+        Raises:
+            LaunchError: There is none.
+        """
+        if self.urika is not None:
+            self.urika.check_here()
+
     def wrapping(self, root: Path, checkpoints: Path | None = None) -> Wrapping:
         """Return what stands around the evaluations of the study in the directory `root`, which may use checkpoints.
 
@@ -214,6 +223,7 @@ def conduct(
         StudyLocked: Another driver works on the study there.
     """
     check_program(study, settings)
+    settings.check_here()
     with open_study(root, study, extend=extend) as opened:
         checkpoints = _checkpoints(opened, settings)
         sight = _sight(opened, settings, checkpoints)
@@ -258,7 +268,7 @@ def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpo
     root, uses_checkpoints = opened.directory.root, opened.search.study.uses_checkpoints
     wrapping = settings.wrapping(root, checkpoints.root if uses_checkpoints else None)
     opened.agree_on_surroundings(wrapping, settings.start)
-    check_surroundings(settings, wrapping)
+    check_environment(settings, wrapping)
     sight = Sight(opened=opened, wrapping=wrapping, start=settings.start, is_here=settings.is_here)
     sight.take_in()
     opened.record_provenance(provenance(wrapping, settings.start, root))
@@ -342,17 +352,15 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
         )
 
 
-def check_surroundings(settings: EvaluationSettings, wrapping: Wrapping) -> None:
-    """Refuse an environment that is not inside the container, which is entered once for that, and an idle Urika.
+def check_environment(settings: EvaluationSettings, wrapping: Wrapping) -> None:
+    """Refuse an environment that is not inside the container, which is entered once for that.
 
     Where evaluations run elsewhere, an engine that runs nothing here may run them there.
 
     Raises:
-        LaunchError: There is no such environment or allocation, or the engine runs nothing.
+        LaunchError: There is no such environment, or the engine runs nothing.
     """
     container = settings.container
-    if settings.urika is not None:
-        settings.urika.check_here()
     if container is None or not settings.environment or container.engine == "pyxis":
         return
     variables = [f"{name}={text}" for name, text in wrapping.variables().items()]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from crayai.hpo.engine.bench import Bench, Run, Watcher
-from crayai.hpo.engine.conduct import EvaluationSettings, check_surroundings
+from crayai.hpo.engine.conduct import EvaluationSettings, check_environment
 from crayai.hpo.engine.examination import Examination, Litter
 from crayai.hpo.engine.probes import Prober
 from crayai.hpo.engine.second_window import train_on
@@ -88,8 +88,9 @@ def run_default_point(study: Study, settings: EvaluationSettings, root: Path, wa
 @contextmanager
 def _bench(study: Study, settings: EvaluationSettings, root: Path, watcher: Watcher) -> Iterator[Bench]:
     """Make a bench, and end whatever runs on it when it is left."""
+    settings.check_here()
     wrapping = settings.wrapping(root)
-    check_surroundings(settings, wrapping)
+    check_environment(settings, wrapping)
     with closing(settings.launcher(root, "doctor", wrapping)) as launcher:
         yield Bench(study, settings, root, launcher, wrapping, watcher)
 
