@@ -1,6 +1,8 @@
 """Studies in containers, with engines that really run them."""
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -86,6 +88,37 @@ def ran(container, command, directory, **variables):
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
+@pytest.mark.parametrize("variable", ["", "OWN=image"])
+def test_a_file_that_charliecloud_runs(tmp_path, image, variable):
+    """It has the variables of its image, if that has any."""
+    if shutil.which("mksquashfs") is None:
+        pytest.skip("the command mksquashfs is not here")
+    if variable:
+        image = shutil.copytree(image, tmp_path / "image", symlinks=True)
+        (image / "ch").mkdir()
+        (image / "ch" / "environment").write_text(f"{variable}\n")
+    file = tmp_path / "image.squashfs"
+    subprocess.run(["mksquashfs", image, file, "-quiet", "-no-progress"], capture_output=True, check=True)
+    bare = subprocess.run(
+        ["ch-run", file, "--", "/bin/ls"], env={"USER": "root", **os.environ}, capture_output=True, check=False
+    )
+    if bare.returncode:
+        pytest.skip(f"charliecloud runs no files on this machine: {bare.stderr}")
+    done = ran(f"charliecloud:{file}", ["sh", "-c", "echo OWN=$OWN"], tmp_path)
+    assert done.stdout == f"{variable or 'OWN='}\n", done.stderr
+
+
+def test_a_line_to_paste(container, tmp_path):
+    """It is one line, and does what the evaluation did, in its directory."""
+    engine, _, image = container.partition(":")
+    container = Container(image=image, engine=engine, environment={"OWN": "a  b"})
+    wrapping = wrapping_of(container, "", [tmp_path])
+    line = shlex.join(wrapping.pasted(["sh", "-c", 'echo "$OWN" "$LR" >here', "x"], tmp_path, {"LR": "0.1"}))
+    assert "\n" not in line
+    subprocess.run(line, shell=True, check=True, cwd="/", env={**os.environ, **wrapping.variables()})
+    assert Path("here").read_text() == "a  b 0.1\n"
+
+
 def test_a_temporary_directory_that_is_not_there(container, tmp_path):
     """Nodes may lack the one that the driver has, and Charliecloud would show it as /tmp, where this study is."""
     done = ran(container, ["sh", "-c", "echo here >here"], tmp_path, TMPDIR="/no/such/directory")
@@ -150,7 +183,9 @@ def test_another_image_is_another_study(container):
     words = ["run", "--strategy", "random", "--num-iters", 2, "--seed", 1, "--dir", "study", "--param", "--lr=0.01..1"]
     program = ["--", "sh", "-c", "echo FoM: 1", "x"]
     run(*words, "--container", container, *program)
-    assert container in run("show", 1, "study")
+    shown = run("show", 1, "study")
+    assert container in shown
+    assert "localhost/crayai-test@sha256:" in shown or ":/" in container
     assert "ran in container" in run(*words, *program, code=1)
 
 

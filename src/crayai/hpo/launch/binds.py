@@ -56,16 +56,16 @@ def binds_of(own: Sequence[str], paths: Sequence[Path], letters: str = ":,") -> 
     Raises:
         LaunchError: A path with one of the `letters`, which the engine cannot be told, or the root directory.
     """
-    wanted = [str(one) for path in paths for one in (path, path.resolve())]
-    for path in wanted:
-        if path == "/" or any(letter in path for letter in letters):
+    needed = [str(one) for path in paths for one in (path, path.resolve())]
+    led_to = [path for path in map(str, _led_to(paths)) if not set(letters) & set(path)]
+    found = {path: Bind(path, path) for path in (*needed, *led_to)}
+    found.update((bind.destination, bind) for bind in map(bind_of, own))
+    for path in (path for bind in found.values() for path in (bind.source, bind.destination)):
+        if path == "/" or set(letters) & set(path):
             raise LaunchError(
                 f"the directory {path!r} cannot be bound into a container: it must not be / nor have any of "
                 f"{' '.join(map(repr, letters))} in its name"
             )
-    led_to = [str(path) for path in _led_to(paths)]
-    found = {path: Bind(path, path) for path in (*wanted, *(one for one in led_to if not set(letters) & set(one)))}
-    found.update((bind.destination, bind) for bind in map(bind_of, own))
     binds = sorted(found.values(), key=lambda bind: (len(Path(bind.destination).parents), bind.destination))
     return tuple(bind for bind in binds if not _is_seen(bind, binds))
 

@@ -32,7 +32,7 @@ exec 4>"$pipe"
 rm -f "$pipe"
 timer=
 end() {{
-  trap "" TERM INT
+  trap : TERM INT
   kill -TERM "$child" 2>/dev/null
   (sleep 3; exec "$engine" kill "$name") >/dev/null 2>&1 4>&- &
   timer=$!

@@ -4,6 +4,7 @@ Each function is given the program of the engine and the name of an image.
 """
 
 import os
+from functools import cache
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
@@ -17,8 +18,9 @@ def unknown(program: str, name: str) -> str:  # noqa: ARG001 - as the others
 
 
 def podman(program: str, name: str) -> str:
-    """Return the digest that Podman, or what speaks like it, knows an image by."""
-    return _asked([program, "image", "inspect", "--format", "{{.Id}}", name], name, f"{program} pull {name}")
+    """Return the digest that Podman, or what speaks like it, knows an image by, and those to pull it by."""
+    digests = "{{.Id}}{{range .RepoDigests}} {{.}}{{end}}"
+    return _asked([program, "image", "inspect", "--format", digests, name], name, f"{program} pull {name}")
 
 
 def shifter(program: str, name: str) -> str:  # noqa: ARG001 - another program knows
@@ -53,10 +55,14 @@ def charliecloud_name(path: Path) -> str:
     return path.name.replace("%", "/").replace("+", ":") if is_kept else ""
 
 
+@cache
 def charliecloud_has_environment(image: str) -> bool:
     """Return whether an image, by name or path, says which variables to set; what cannot be looked into has it."""
-    directory = Path(image) if image.startswith("/") else charliecloud_directory(image)
-    return not directory.is_dir() or (directory / "ch" / "environment").is_file()
+    path = Path(image) if image.startswith("/") else charliecloud_directory(image)
+    if path.is_file():
+        answer = ask(["unsquashfs", "-l", str(path), "ch/environment"])
+        return answer.code != 0 or "ch/environment" in answer.out
+    return not path.is_dir() or (path / "ch" / "environment").is_file()
 
 
 def enroot(program: str, name: str) -> str:
