@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from crayai import hpo
+from crayai.hpo.engine.provenance import SETTING
+from crayai.hpo.store.sqlite import SqliteLog
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings(
@@ -38,6 +40,8 @@ def test_the_same_seed_finds_the_same(scheduler, tmp_path):
     """A study on Dask is the study on this machine."""
     there = searched(tmp_path / "there", launcher="dask", dask_address=scheduler)
     assert searched(tmp_path / "here", launcher="local", num_parallel_evals=2) == there
+    with SqliteLog(tmp_path / "there" / "study.db") as log:
+        assert "python" in log.settings()[SETTING][0]["seen"]
 
 
 def test_workers_of_its_own(tmp_path):

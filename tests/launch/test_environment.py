@@ -1,5 +1,6 @@
 """Conda and virtual environments around a program."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.environment import entering, environments, packages_in, pasting, prefix_of
+from crayai.hpo.launch.environment import entering, environments, pasting, prefix_of
 
 GCC = """\
 #!/bin/bash
@@ -110,14 +111,6 @@ def test_activation_scripts_for_bash(home, tmp_path_factory):
     assert "activate-gcc_linux-64.sh is left out: it needs bash" in done.stderr
 
 
-def test_packages(home):
-    """Those of Conda and those of pip, without asking anybody."""
-    info = home / "elsewhere" / "own" / "lib" / "python3.11" / "site-packages"
-    for name in ("torch-2.4.0.dist-info", "ruamel_yaml-0.18.egg-info", "~orch-2.4.0.dist-info"):
-        (info / name).mkdir(parents=True)
-    assert packages_in(home / "elsewhere" / "own") == ["ruamel-yaml 0.18", "scikit-learn 1.5.2", "torch 2.4.0"]
-
-
 def test_a_study_in_an_environment(home):
     """The program is found there, and what it was made with is on record."""
     words = ["--strategy", "random", "--num-iters", "2", "--seed", "1", "--param", "--lr=0.01..1", "--dir", "study"]
@@ -128,26 +121,42 @@ def test_a_study_in_an_environment(home):
     assert Path("study/output/1.1.out").read_text().startswith(f"deep {prefix}")
     shown = subprocess.run([*CRAYAI, "show", "1", "study"], capture_output=True, text=True, check=True).stdout
     assert f"conda_env   {prefix}" in shown
-    assert "packages    scikit-learn 1.5.2" in shown
+    assert f"python      {'.'.join(map(str, sys.version_info[:3]))} (" in shown
     listed = subprocess.run([*CRAYAI, "show", "--packages", "1", "study"], capture_output=True, text=True, check=True)
-    assert listed.stdout == "scikit-learn 1.5.2\n"
+    assert "scikit-learn 1.5.2" in listed.stdout.splitlines()
     command[command.index("deep")] = "base"
     other = subprocess.run(command, capture_output=True, text=True, check=False)
     assert other.returncode == 1
     assert "ran in conda_env" in other.stderr
 
 
-@pytest.mark.usefixtures("home")
-def test_the_commit_of_the_source():
-    """It is on record with what differs from it."""
+def test_the_commit_of_the_source(home, monkeypatch):
+    """It is on record with what differs from it: no study's own files, and a further edit is another difference."""
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     Path("train.sh").write_text("echo FoM: 1\n")
-    Path(".gitignore").write_text("/*\n!train.sh\n")
-    for words in (["init", "-q"], ["add", "train.sh"], ["commit", "-qm", "first"]):
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    Path("results").mkdir()
+    Path("results/study.1").mkdir()
+    Path("results/study.1/study.db").touch()
+
+    def source(evaluations):
+        words = ["--strategy", "random", "--num-iters", str(evaluations), "--extend", "--seed", "1", "--dir"]
+        words += ["results/study", "--param", "--lr=0.01..1", "--", "sh", "train.sh"]
+        subprocess.run([*CRAYAI, "run", *words], capture_output=True, check=True)
+        last = ["show", str(evaluations - 1), "results/study"]
+        shown = subprocess.run([*CRAYAI, *last], capture_output=True, text=True, check=True).stdout
+        return next(line for line in shown.splitlines() if line.startswith("source ")).removeprefix("source").strip()
+
+    assert source(1) == f"git {commit}"
     Path("train.sh").write_text("echo FoM: 2\n")
-    words = ["--strategy", "random", "--num-iters", "1", "--seed", "1", "--param", "--lr=0.01..1", "--dir", "study"]
-    subprocess.run([*CRAYAI, "run", *words, "--", "sh", "train.sh"], capture_output=True, check=True)
-    shown = subprocess.run([*CRAYAI, "show", "0", "study"], capture_output=True, text=True, check=True).stdout
-    assert f"git {commit}, 1 files changed" in shown
+    edited = source(2)
+    assert edited.startswith(f"git {commit}, 1 files changed (")
+    Path("train.sh").write_text("echo FoM: 3\n")
+    assert source(3) not in (edited, f"git {commit}")
+    (home / "slow").mkdir()
+    (home / "slow" / "git").write_text(f"#!/bin/sh\n[ $3 = rev-parse ] && echo {commit}\n")
+    (home / "slow" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home}/slow:{os.environ['PATH']}")
+    assert "nobody knows what differs" in source(4)

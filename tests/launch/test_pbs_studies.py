@@ -10,7 +10,9 @@ import pytest
 
 from crayai import hpo
 from crayai.hpo.engine.clusters import manager_here
+from crayai.hpo.engine.provenance import SETTING
 from crayai.hpo.errors import LaunchError
+from crayai.hpo.store.sqlite import SqliteLog
 from crayai.hpo.testing.batch_stand_in import StandIn
 
 PROGRAM = "sh -c 'echo FoM: ${1#*=}' program"
@@ -35,11 +37,13 @@ def searched(tmp_path, **how):
 
 
 def test_the_same_seed_finds_the_same(batch, tmp_path):
-    """A study on PBS or TORQUE is the study on this machine."""
+    """A study on PBS or TORQUE is the study on this machine, and its first job tells what there is."""
     here = searched(tmp_path / "here", launcher="local", num_parallel_evals=2)
     there = searched(tmp_path / "there", launcher="wlm", workload_manager=batch.flavour, nodes=4)
     assert here == there
     assert len(batch.jobs) == 10
+    with SqliteLog(tmp_path / "there" / "study.db") as log:
+        assert "python" in log.settings()[SETTING][0]["seen"]
 
 
 def test_which_of_those_that_have_the_same_command_is_here(batch, monkeypatch):

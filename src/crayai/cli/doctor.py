@@ -7,7 +7,7 @@ import signal
 import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +40,7 @@ from crayai.hpo.engine.study import with_seed
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Failed
+from crayai.hpo.store.lock import StudyLock
 
 _SEED = 0
 _COLORS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.PROBLEM: "bold red"}
@@ -165,20 +166,45 @@ class _Workplace:
 
 @contextmanager
 def _workplace(plan: Plan, directory: Path) -> Iterator[_Workplace]:
-    """Make a workplace, on clusters beside the study's directory, which compute nodes see.
+    """Make a workplace where evaluations see it: on clusters beside the study's directory, else in a temporary one.
 
-    A request to end is a Ctrl-C, so that nothing is left running.
+    Where a container must be told what to see, or nobody knows what others see, it is in the study's directory, always
+    under the same name. A request to end is a Ctrl-C, so that nothing is left running.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    beside = directory.absolute().parent if plan.evaluation.cluster else None
+    how, directory = plan.evaluation, directory.absolute()
+    if how.container or how.urika or (how.dask and not how.dask.is_local):
+        with _fixed_workplace(directory) as workplace:
+            yield workplace
+        return
+    beside = directory.parent if how.cluster else None
     workplace = _Workplace(Path(tempfile.mkdtemp(prefix=".crayai-doctor-" if beside else "crayai-doctor-", dir=beside)))
     try:
         yield workplace
     finally:
         if not workplace.is_kept:
             shutil.rmtree(workplace.path, ignore_errors=True)
+
+
+@contextmanager
+def _fixed_workplace(directory: Path) -> Iterator[_Workplace]:
+    """Make the workplace in a study's directory, where no other doctor is at work; what an earlier one kept goes."""
+    workplace = _Workplace(directory / "doctor")
+    workplace.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = StudyLock(workplace.path / "study.lock")
+    try:
+        for entry in workplace.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+        yield workplace
+    finally:
+        if not workplace.is_kept:
+            shutil.rmtree(workplace.path, ignore_errors=True)
+            with suppress(OSError):
+                directory.rmdir()  # unless there is a study
+        lock.release()
 
 
 def _room(directory: Path) -> int:

@@ -1,9 +1,9 @@
 """``crayai status``, ``best``, ``show`` and ``export``: questions to the log of a study."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -12,13 +12,14 @@ from rich.text import Text
 from crayai.cli.schedule import KINDS, write_schedule
 from crayai.hpo.engine.checkpoints import NOWHERE, Handover, checkpoint_path
 from crayai.hpo.engine.fom import tail
-from crayai.hpo.engine.provenance import SETTING, at_evaluation
+from crayai.hpo.engine.provenance import SETTING, Fact, at_evaluation, items, wrapping_in
 from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.study import Study, study_from_settings
-from crayai.hpo.engine.tasks import render
+from crayai.hpo.engine.tasks import line_of, render
 from crayai.hpo.engine.verify import first_difference
 from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.errors import SettingsError, StoreError
+from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
+from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.records import Asked, Completed, Failed, Suggestion, Values
 from crayai.hpo.report.export import export_csv, export_json
 from crayai.hpo.report.words import duration, improvement
@@ -27,7 +28,7 @@ from crayai.hpo.store.query import Reader, StoredEvaluation
 
 _OUTPUT_LINES = 40
 _ANCESTORS = 12
-_PACKAGES = 8
+_SHOWN = 8
 
 
 def _directory(function: Callable[..., None]) -> Callable[..., None]:
@@ -75,18 +76,18 @@ def best(directory: Path, checkpoint: bool) -> None:
     paths = StudyDirectory(directory)
     with study_in(paths) as (reader, study):
         found, first = reader.best(study.strategy.repeats), reader.default(study.strategy.repeats)
-        checkpoints = _checkpoints(paths, reader)
+        settings = reader.settings()
         lineage = _lineage(reader, found)
     if found is None:
         raise SettingsError(f"no evaluation in {paths.root} has completed; see crayai status")
     click.echo(_standing(study, found, first), err=True)
-    saved = checkpoint_path(checkpoints, found.number)
+    saved = checkpoint_path(_checkpoints(paths, settings), found.number)
     if study.uses_checkpoints and Path(saved).parent.is_dir():
         click.echo(f"checkpoint: {saved}", err=True)
     if study.trains_on:
         click.echo("lineage: " + " → ".join(str(number) for number in lineage), err=True)
     source = None if len(lineage) == 1 else lineage[-2]
-    click.echo(saved if checkpoint else _line(study, paths, found, checkpoints, source))
+    click.echo(saved if checkpoint else _line(study, paths, found, settings, source))
 
 
 @click.command()
@@ -103,10 +104,10 @@ def show(number: int, directory: Path, packages: bool) -> None:
                 f"there is no evaluation {number} in {paths.root}; {reader.counts().asked} were asked for"
             )
         ancestors, source = _ancestors(reader, found), _source(reader, found)
-        checkpoints = _checkpoints(paths, reader)
-        made_with = at_evaluation(number, reader.settings().get(SETTING, []))
+        settings = reader.settings()
+    made_with = at_evaluation(number, settings.get(SETTING, []))
     if packages:
-        click.echo(made_with.get("packages", "").replace(", ", "\n"))
+        click.echo("\n".join(items(made_with.get("packages", ""))))
         return
     rows = [
         (
@@ -115,11 +116,11 @@ def show(number: int, directory: Path, packages: bool) -> None:
         ),
         ("result", _result(study, found)),
         *((flag, str(value)) for flag, value in found.values.items()),
-        ("command", _line(study, paths, found, checkpoints, None if source is None else source.number)),
+        ("command", _line(study, paths, found, settings, None if source is None else source.number)),
     ]
     if found.launched_at and found.told_at:
         rows.append(("time", duration(found.told_at - found.launched_at)))
-    rows += [(name, _short(text)) for name, text in made_with.items()]
+    rows += [(name, _short(fact)) for name, fact in made_with.items()]
     rows += [(f"parent {a.number}", f"{_result(study, a)}  {_values(a.values)}") for a in ancestors]
     _print_rows(rows)
     for path in paths.outputs(number):
@@ -220,19 +221,25 @@ def _ancestors(reader: Reader, evaluation: StoredEvaluation) -> list[StoredEvalu
 
 
 def _line(
-    study: Study, paths: StudyDirectory, evaluation: StoredEvaluation, checkpoints: Path, source: int | None
+    study: Study, paths: StudyDirectory, evaluation: StoredEvaluation, settings: Mapping[str, Any], source: int | None
 ) -> str:
+    """Return the command of an evaluation, in its container and environment as far as these are to be had here."""
     if not study.command:
         return "(evaluated by the caller)"
+    checkpoints = _checkpoints(paths, settings)
     names = (NOWHERE if source is None else source, evaluation.number)
     load, save = (checkpoint_path(checkpoints, name) for name in names)
     asked = Asked(evaluation.number, Suggestion(evaluation.values, evaluation.generation))
-    return render(study, paths, asked, Handover(load, save, source is None)).line
+    rendered = render(study, paths, asked, Handover(load, save, source is None))
+    start = Path(settings.get("start") or Path.cwd())
+    wrapping = Wrapping()
+    with suppress(CrayaiError):
+        wrapping = wrapping_in(settings, [paths.root, start, *([checkpoints] if study.uses_checkpoints else [])])
+    return line_of(rendered, wrapping, start)
 
 
-def _checkpoints(paths: StudyDirectory, reader: Reader) -> Path:
+def _checkpoints(paths: StudyDirectory, settings: Mapping[str, Any]) -> Path:
     """Return the directory of the checkpoints of a study."""
-    settings = reader.settings()
     return paths.checkpoints(settings.get("checkpoint", ""), settings.get("study_id", ""))
 
 
@@ -260,10 +267,11 @@ def _values(values: Values) -> str:
     return " ".join(f"{flag}={value}" for flag, value in values.items())
 
 
-def _short(text: str) -> str:
+def _short(fact: Fact) -> str:
     """Return the first of a list, and how long it is."""
-    items = text.split(", ")
-    return text if len(items) <= _PACKAGES else f"{', '.join(items[:_PACKAGES])} and {len(items) - _PACKAGES} more"
+    listed = items(fact)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -16,10 +16,13 @@ from crayai.cli.display import choose_display
 from crayai.cli.inspect import study_in
 from crayai.cli.schedule import schedule_in
 from crayai.hpo.engine.conduct import EvaluationSettings, conduct
+from crayai.hpo.engine.provenance import container_in
 from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import StrategySettings, Study
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError
+from crayai.hpo.launch.urika import Urika
+from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.report.comparison import check_installed, compare, luck, verdict
 from crayai.hpo.report.schedule import Window
 from crayai.hpo.strategy.base import History
@@ -41,19 +44,24 @@ def replay(
 ) -> None:
     """Train anew along the best schedule, and with constant values: was it the schedule, or lucky weights?
 
-    Start it where the search was started. It is a study of its own in DIR/replay: the same command goes on with it.
+    Start it where the search was started. It runs in the container and the environment of the search, on this machine.
+    It is a study of its own in DIR/replay: the same command goes on with it.
     """
     check_installed()
     with study_in(StudyDirectory(directory)) as (reader, study):
         _, schedule = schedule_in(reader, study)
-        elsewhere = reader.settings().get("checkpoint", "")
+        recorded = reader.settings()
     if not study.command:
         raise SettingsError("the study has no command, for its evaluations were made by the caller")
+    container, environment = surroundings(container_in(recorded), recorded.get("conda_env", ""))
     settings = EvaluationSettings(
         slots=slots,
+        container=container,
+        environment=environment,
+        urika=Urika(**{**urika, "alloc_jobid": None}) if (urika := recorded.get("urika")) else None,
         source=src_path and src_path.absolute(),
         time_limit_minutes=time_limit_minutes,
-        checkpoint=elsewhere,
+        checkpoint=recorded.get("checkpoint", ""),
     )
     console = Console(stderr=True)
     display = choose_display(console, slots=settings.capacity, quiet=quiet)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import tomllib
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,7 @@ _TYPES: dict[str, Any] = {
     "fom": str,
     "src_path": str,
     **dict.fromkeys(("checkpoint", "keep", "exploit", "mode", "alloc_args", "launch_args", "job_args"), str),
-    **dict.fromkeys(("container", "conda_env", "urika_args"), str),
+    **dict.fromkeys(("conda_env", "urika_args"), str),
     **dict.fromkeys(("dask_address", "dask_scheduler_file", "dask_resources"), str),
     "poll_seconds": float,
 }
@@ -67,8 +68,8 @@ def study_arguments(function: Callable[..., None]) -> Callable[..., None]:
             target = f"{table}__{key}"
             if key == "keep_output":
                 function = click.option(flag, target, is_flag=True, default=None, hidden=True)(function)
-            elif key == "gpus":
-                function = click.option(flag, target, hidden=True, callback=_gpus)(function)
+            elif key in _CALLBACKS:
+                function = click.option(flag, target, hidden=True, callback=_CALLBACKS[key])(function)
             else:
                 kind = str if key == "name" or table == "failures" else _TYPES.get(key, int)
                 function = click.option(flag, target, type=kind, hidden=True)(function)
@@ -77,6 +78,20 @@ def study_arguments(function: Callable[..., None]) -> Callable[..., None]:
 
 def _gpus(_context: click.Context, _option: click.Parameter, value: str | None) -> list[str] | None:
     return None if value is None else [gpu for gpu in value.split(",") if gpu]
+
+
+def _container(_context: click.Context, _option: click.Parameter, value: str | None) -> str | dict[str, Any] | None:
+    """Take text in braces for a table, as it would stand in a study file."""
+    if value is None or not value.lstrip().startswith("{"):
+        return value
+    try:
+        table: dict[str, Any] = tomllib.loads(f"container = {value}")["container"]
+    except tomllib.TOMLDecodeError as error:
+        raise click.BadParameter(f"{value!r} is no inline table of TOML: {error}") from error
+    return table
+
+
+_CALLBACKS = {"gpus": _gpus, "container": _container}
 
 
 @click.command(epilog=_EPILOG)

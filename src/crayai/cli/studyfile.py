@@ -69,7 +69,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "dask_resources": "dask: what an evaluation takes of a worker's resources, such as GPU=1",
         "slots": "evaluations at once; left out: one a core, or as many as the nodes take",
         "gpus": "GPUs for the slots to share; left out: all that are visible; []: left alone",
-        "container": "the image in which evaluations run, as engine:image, or a table",
+        "container": "the image in which evaluations run, as engine:image, or a table { image = '…', binds = […], … }",
         "conda_env": "the Conda environment in which they run, by name or path, or the path of a virtual environment",
         "cores_per_eval": "bind each evaluation to so many cores",
         "mode": "slurm: steps in an allocation that is held, or jobs, one for each evaluation",
@@ -77,7 +77,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "nodes_per_eval": "clusters: for one evaluation",
         "evals_per_node": "in an allocation: how many evaluations share a node",
         "alloc_args": "arguments of salloc, or of sbatch with mode = jobs; of qsub",
-        "alloc_jobid": "slurm: an allocation to use; left out: the one that crayai runs in, else one is made",
+        "alloc_jobid": "slurm, urika: an allocation to use; left out: the one that crayai runs in, else one is made",
         "launch_args": "arguments of srun, or of mpiexec",
         "max_allocations": "slurm: how many may be made one after another, when one ends before the study",
         "poll_seconds": "clusters: how often it is asked about jobs, at most",
@@ -201,9 +201,8 @@ def _urika(launcher: dict[str, Any]) -> Urika | None:
     """Take out of the keys of [launcher] what makes an Urika, and return it; None: it is not wanted."""
     if launcher.get("name") != "urika":
         return None
-    names = {"nodes": "nodes", "nodes_per_eval": "nodes_per_eval", "urika_args": "arguments"}
+    names = {key: key for key in ("nodes", "nodes_per_eval", "alloc_jobid")} | {"urika_args": "arguments"}
     urika = Urika(**{names[key]: launcher.pop(key) for key in names if key in launcher})
-    launcher.setdefault("slots", urika.slots)
     _refuse_others(launcher)
     return urika
 

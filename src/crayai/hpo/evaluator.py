@@ -1,6 +1,5 @@
 """How a script wants its evaluations run: ``hpo.Evaluator("python train.py", …)``."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -110,14 +109,12 @@ class Evaluator:
         self._check()
         cluster = self._cluster() if self._wants_workload_manager() else None
         container, environment = surroundings(self.container, str(self.conda_env))
-        urika = self._urika() if self.launcher == "urika" else None
-        at_once = self.num_parallel_evals if urika is None else urika.slots
         return EvaluationSettings(
             container=container,
             environment=environment,
-            urika=urika,
+            urika=self._urika() if self.launcher == "urika" else None,
             dask=self._dask() if self.launcher == "dask" else None,
-            slots=at_once if cluster is None or not cluster.has_steps else None,
+            slots=self.num_parallel_evals if cluster is None or not cluster.has_steps else None,
             cluster=cluster,
             source=Path(self.src_path).absolute() if self.src_path else None,
             time_limit_minutes=self.time_limit_minutes,
@@ -150,10 +147,12 @@ class Evaluator:
         return self.nodes > 1 and self.workload_manager != "local"
 
     def _urika(self) -> Urika:
-        """Return what runs evaluations, in the allocation that was named, or in which we run."""
-        if self.alloc_jobid:
-            os.environ["SLURM_JOB_ID"] = str(self.alloc_jobid)
-        return Urika(nodes=self.nodes, nodes_per_eval=self.nodes_per_eval, arguments=self.urika_args)
+        return Urika(
+            nodes=self.nodes,
+            nodes_per_eval=self.nodes_per_eval,
+            arguments=self.urika_args,
+            alloc_jobid=self.alloc_jobid,
+        )
 
     def _dask(self) -> Dask:
         return Dask(

@@ -15,9 +15,10 @@ from crayai.hpo.engine.probes import Probe, Role
 from crayai.hpo.engine.saved import Saved, saved_at
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
-from crayai.hpo.engine.tasks import environment_of, render
+from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.records import Asked, Cause, Completed, Failed, Outcome, Suggestion
 from crayai.hpo.store.base import MemoryLog
 
@@ -100,18 +101,35 @@ class Bench:
         settings: How evaluations are run.
         root: The directory.
         launcher: Runs them.
+        wrapping: What stands around them.
         watcher: Is told.
     """
 
     def __init__(
-        self, study: Study, settings: EvaluationSettings, root: Path, launcher: Launcher, watcher: Watcher
+        self,
+        study: Study,
+        settings: EvaluationSettings,
+        root: Path,
+        launcher: Launcher,
+        wrapping: Wrapping,
+        watcher: Watcher,
     ) -> None:
         self._study = study
         self._settings = settings
         self._directory = StudyDirectory(root)
         self._directory.make()
-        self._checkpoints = Checkpoints(root=self._directory.checkpoints(), search=Search(study, MemoryLog()))
-        self._wrapping = settings.wrapping(root)
+        search = Search(study, MemoryLog())
+        self._checkpoints = Checkpoints(root=self._directory.checkpoints(), search=search)
+        self._tasks = TaskMaker(
+            search=search,
+            directory=self._directory,
+            checkpoints=self._checkpoints,
+            study_id=root.name,
+            caller=Path.cwd(),
+            source=settings.source,
+            time_limit_seconds=settings.time_limit_seconds,
+            wrapping=wrapping,
+        )
         self._launcher = launcher
         self._watcher = watcher
 
@@ -140,12 +158,12 @@ class Bench:
 
     def look(self, argv: Sequence[str]) -> str:
         """Return what `argv` prints in the place of the program."""
-        tag, start = f"{self._directory.root.name}:look:1", self._settings.source or Path.cwd()
+        tag, start = f"{self._directory.root.name}:look:1", self._settings.start
         environment = {"CRAYAI_TAG": tag}
         task = Task(
             tag=tag,
-            argv=self._wrapping.around(argv, start, environment, tag),
-            environment={**environment, **self._wrapping.variables()},
+            argv=self._tasks.wrapping.around(argv, start, environment, tag),
+            environment={**environment, **self._tasks.wrapping.variables()},
             directory=start,
             output=str(self._directory.root / "output" / "look.1"),
             time_limit_seconds=_LOOK_SECONDS,
@@ -158,39 +176,13 @@ class Bench:
         return printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
 
     def _task(self, probe: Probe) -> tuple[Task, str]:
-        """Return what is run for `probe`, as a study would (see `TaskMaker`), but with the seed of the probe."""
-        directory, source = self._directory, self._settings.source
-        number, seed = str(probe.number), str(probe.seed)
+        """Return what is run for `probe`, as a study would, but with its own seed and handover; and its line."""
         asked = Asked(probe.number, Suggestion(probe.values, probe.window))
         handover = self._checkpoints.between(probe.load, probe.number) if self._study.uses_checkpoints else None
         if handover:
             self._checkpoints.make_way(handover.save)
-        rendered = render(self._study, directory, asked, handover, probe.seed)
-        needs_own = source is not None or "directory" in self._study.filled_command.facts
-        own = directory.make_evaluation(probe.number, source) if needs_own else None
-        tag = f"{directory.root.name}:{number}:1"
-        environment = {
-            **rendered.environment,
-            "CRAYAI_TAG": tag,
-            "CRAYAI_EVALUATION": number,
-            "CRAYAI_ATTEMPT": "1",
-            "CRAYAI_SEED": seed,
-            "CRAYAI_GENERATION": str(probe.window),
-            **(environment_of(self._study, asked, handover) if handover else {}),
-        }
-        start = Path.cwd() if own is None or source is None else own
-        task = Task(
-            tag=tag,
-            argv=(
-                *(handover.bring if handover else ()),
-                *self._wrapping.around(rendered.argv, start, environment, tag),
-            ),
-            environment={**environment, **self._wrapping.variables()},
-            directory=start,
-            output=directory.output(probe.number, 1),
-            time_limit_seconds=self._settings.time_limit_seconds,
-        )
-        return task, rendered.line
+        task = self._tasks.task(asked, 1, handover, seed=probe.seed)
+        return task, self._tasks.line_with(asked, handover, probe.seed)
 
     def _ended(self, probe: Probe, task: Task, line: str, status: Exited | NotStarted | Gone) -> Run:
         outcome = outcome_of(status, task, self._study)

@@ -14,7 +14,7 @@ from crayai.hpo.engine.fom import last_fom
 from crayai.hpo.engine.handover_checks import advice_without_checkpoint, check_handover
 from crayai.hpo.engine.population_checks import check_population
 from crayai.hpo.engine.probes import BAD_VALUE, Role
-from crayai.hpo.engine.sight import check_sight
+from crayai.hpo.engine.sight_checks import check_sight
 from crayai.hpo.engine.study import Study
 from crayai.hpo.records import Cause
 
@@ -47,7 +47,7 @@ _PIPE = re.compile(r"(?<!\|)\|(?!\|)")
 
 def check_up(seen: Examination) -> list[Check]:
     """Return every check that the runs allow; where the default point fails, why is all that can be said."""
-    sights = list(check_sight(seen.surroundings, seen.settings.environment))
+    sights = list(check_sight(seen.surroundings, seen.settings))
     if seen.default.fom is None:
         return [*_check_failure(seen), *sights]
     checks = (

@@ -20,10 +20,12 @@ from crayai.hpo.engine.policies import policies_of
 from crayai.hpo.engine.provenance import provenance
 from crayai.hpo.engine.resume import OpenStudy, open_study
 from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.sight import Sight
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import TaskMaker
-from crayai.hpo.errors import CrayaiError, SettingsError, StoreError
+from crayai.hpo.errors import CrayaiError, LaunchError, SettingsError, StoreError
 from crayai.hpo.launch.base import Launcher
+from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.container import Container
 from crayai.hpo.launch.dask_launcher import Dask, DaskLauncher
 from crayai.hpo.launch.gpus import visible_gpus
@@ -107,7 +109,18 @@ class EvaluationSettings:
     @property
     def capacity(self) -> int:
         """How many evaluations run at once."""
-        return self.slots or (self.cluster.slots if self.cluster else len(os.sched_getaffinity(0)))
+        nodes = self.cluster or self.urika
+        return self.slots or (nodes.slots if nodes else len(os.sched_getaffinity(0)))
+
+    @property
+    def start(self) -> Path:
+        """Where the program starts, or finds what its own directory has."""
+        return self.source or Path.cwd()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether evaluations are processes of this machine."""
+        return self.cluster is None and self.urika is None and self.dask is None
 
     @property
     def is_elsewhere(self) -> bool:
@@ -122,7 +135,18 @@ class EvaluationSettings:
     @property
     def nodes_per_evaluation(self) -> float:
         """How many nodes an evaluation has, or which part of one."""
+        if self.urika is not None:
+            return self.urika.nodes_per_eval
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
+
+    def check_here(self) -> None:
+        """Make sure that what is to run evaluations does so here.
+
+        Raises:
+            LaunchError: There is none.
+        """
+        if self.urika is not None:
+            self.urika.check_here()
 
     def wrapping(self, root: Path, checkpoints: Path | None = None) -> Wrapping:
         """Return what stands around the evaluations of the study in the directory `root`, which may use checkpoints.
@@ -133,7 +157,7 @@ class EvaluationSettings:
         wrapping = wrapping_of(
             self.container,
             self.environment,
-            [root.absolute(), self.source or Path.cwd(), *([checkpoints] if checkpoints else [])],
+            [root.absolute(), self.start, *([checkpoints] if checkpoints else [])],
             self.urika,
         )
         if self.container is not None:
@@ -142,7 +166,7 @@ class EvaluationSettings:
 
     def cluster_around(self, wrapping: Wrapping) -> Cluster | None:
         """Return the cluster, which may be what makes the container; None: there is none."""
-        words = wrapping.srun_arguments(self.source or Path.cwd())
+        words = wrapping.srun_arguments(self.start)
         if self.cluster is None or not words:
             return self.cluster
         return replace(self.cluster, launch_args=shlex.join([*words, *shlex.split(self.cluster.launch_args)]))
@@ -199,20 +223,21 @@ def conduct(
         StudyLocked: Another driver works on the study there.
     """
     check_program(study, settings)
+    settings.check_here()
     with open_study(root, study, extend=extend) as opened:
         checkpoints = _checkpoints(opened, settings)
-        wrapping = _wrapping(opened, settings, checkpoints)
-        observer = Observers(observers)
+        sight = _sight(opened, settings, checkpoints)
+        observer = Observers([*observers, sight])
         observer.begin(opened.search, was_resumed=opened.was_resumed, checkpoints=checkpoints.root)
         if not opened.log.has_locks:
             observer.notice(
                 f"the file system of {opened.directory.root} has no locks that all machines see: the files "
                 f"{opened.directory.lock.name}.N keep a second driver away; leave them there"
             )
-        launcher = settings.launcher(opened.directory.root, opened.study_id, wrapping)
+        launcher = settings.launcher(opened.directory.root, opened.study_id, sight.wrapping)
         if isinstance(launcher, LocalLauncher):
             launcher.start()
-        loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints, wrapping)
+        loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints, sight)
         loop.is_brief = is_brief
         stopped = "the driver died"
         try:
@@ -238,13 +263,16 @@ def conduct(
         )
 
 
-def _wrapping(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Wrapping:
-    """Return what stands around evaluations, on record with all that they are made with."""
-    study, container = opened.search.study, settings.container
-    opened.agree_on_surroundings(container.image if container else "", settings.environment)
-    argv = study.filled_command.words or (study.command,)
-    opened.record_provenance(provenance(container, settings.environment, settings.source, argv))
-    return settings.wrapping(opened.directory.root, checkpoints.root if study.uses_checkpoints else None)
+def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Sight:
+    """Return who looks at what evaluations are made with, after what is known of it was recorded."""
+    root, uses_checkpoints = opened.directory.root, opened.search.study.uses_checkpoints
+    wrapping = settings.wrapping(root, checkpoints.root if uses_checkpoints else None)
+    opened.agree_on_surroundings(wrapping, settings.start)
+    check_environment(settings, wrapping)
+    sight = Sight(opened=opened, wrapping=wrapping, start=settings.start, is_here=settings.is_here)
+    sight.take_in()
+    opened.record_provenance(provenance(wrapping, settings.start, root))
+    return sight
 
 
 def _checkpoints(opened: OpenStudy, settings: EvaluationSettings) -> Checkpoints:
@@ -265,7 +293,7 @@ def _loop(
     observer: Observer,
     budget: Budget,
     checkpoints: Checkpoints,
-    wrapping: Wrapping,
+    sight: Sight,
 ) -> Loop:
     tasks = TaskMaker(
         search=opened.search,
@@ -275,7 +303,8 @@ def _loop(
         caller=Path.cwd(),
         source=settings.source,
         time_limit_seconds=settings.time_limit_seconds,
-        wrapping=wrapping,
+        wrapping=sight.wrapping,
+        seen=None if sight.is_here else sight.file,
     )
     return Loop(
         search=opened.search,
@@ -308,7 +337,7 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
     program = study.filled_command.program
     if program is None or settings.urika is not None:
         return
-    start = settings.source or Path.cwd()
+    start = settings.start
     path = f"{settings.environment}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     found = (start / program).is_file() if "/" in program else shutil.which(program, path=path)
     if not found:
@@ -321,3 +350,25 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
         raise SettingsError(
             f"the command {study.command!r} cannot run: {program!r} is not executable; chmod +x {program}"
         )
+
+
+def check_environment(settings: EvaluationSettings, wrapping: Wrapping) -> None:
+    """Refuse an environment that is not inside the container, which is entered once for that.
+
+    Where evaluations run elsewhere, an engine that runs nothing here may run them there.
+
+    Raises:
+        LaunchError: There is no such environment, or the engine runs nothing.
+    """
+    container = settings.container
+    if container is None or not settings.environment or container.engine == "pyxis":
+        return
+    variables = [f"{name}={text}" for name, text in wrapping.variables().items()]
+    answer = ask(["env", *variables, *wrapping.around(["/bin/sh", "-c", ":"], settings.start, {}, "crayai:probe")])
+    if "has no environment" in answer.err:
+        raise LaunchError(
+            f"conda_env: there is no environment {settings.environment} inside {container.line}: give its path there, "
+            "or bind it (binds)"
+        )
+    if answer.code != 0 and settings.is_here:
+        raise LaunchError(f"the container {container.line} runs nothing here:\n{answer.err}")

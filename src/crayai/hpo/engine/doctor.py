@@ -3,12 +3,12 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from crayai.hpo.engine.bench import Bench, Run, Watcher
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.conduct import EvaluationSettings, check_environment
 from crayai.hpo.engine.examination import Examination, Litter
 from crayai.hpo.engine.probes import Prober
 from crayai.hpo.engine.second_window import train_on
@@ -44,10 +44,9 @@ def examine(
         room: See `Examination`.
         checkpoint_room: Likewise.
     """
-    start = settings.source or Path.cwd()
+    start = settings.start
     prober = Prober(study)
-    with closing(settings.launcher(root, "doctor", settings.wrapping(root))) as launcher:
-        bench = Bench(study, settings, root, launcher, watcher)
+    with _bench(study, settings, root, watcher) as bench:
         before = snapshot(start, root)
         runs = bench.run([prober.default()])
         seen = Examination(
@@ -82,8 +81,18 @@ def examine(
 
 def run_default_point(study: Study, settings: EvaluationSettings, root: Path, watcher: Watcher) -> Run:
     """Run the program once, at the point that the study will begin with."""
-    with closing(settings.launcher(root, "doctor", settings.wrapping(root))) as launcher:
-        return Bench(study, settings, root, launcher, watcher).run([Prober(study).default()])[0]
+    with _bench(study, settings, root, watcher) as bench:
+        return bench.run([Prober(study).default()])[0]
+
+
+@contextmanager
+def _bench(study: Study, settings: EvaluationSettings, root: Path, watcher: Watcher) -> Iterator[Bench]:
+    """Make a bench, and end whatever runs on it when it is left."""
+    settings.check_here()
+    wrapping = settings.wrapping(root)
+    check_environment(settings, wrapping)
+    with closing(settings.launcher(root, "doctor", wrapping)) as launcher:
+        yield Bench(study, settings, root, launcher, wrapping, watcher)
 
 
 Stamp = tuple[int, int, int]

@@ -115,6 +115,8 @@ class Estimate:
 def nodes_of(settings: EvaluationSettings) -> tuple[int, float | None]:
     """Return how many nodes are held all the time, and if none are, how many each evaluation has; see `Estimate`."""
     cluster = settings.cluster
+    if settings.urika is not None:
+        return settings.urika.nodes, None
     if cluster is None:
         return 1, None
     return (cluster.nodes, None) if cluster.has_steps else (0, cluster.nodes_per_evaluation)

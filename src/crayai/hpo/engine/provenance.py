@@ -1,51 +1,92 @@
 """With what evaluations were made: recorded with the study, so that it can be made again."""
 
+import hashlib
+import json
 import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from crayai import __version__
-from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.environment import packages_in
+from crayai.hpo.launch.calls import ask
+from crayai.hpo.launch.container import Container, container_of
+from crayai.hpo.launch.engines import ENGINES
 from crayai.hpo.launch.images import identity
+from crayai.hpo.launch.urika import Urika
+from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 
 SETTING = "environments"
-"""The recorded setting: a list of what evaluations were made with, each from one evaluation on."""
+"""The recorded setting: a list of what evaluations were made with, each from one evaluation on.
+
+Each entry has the ``facts`` that the driver knows, and, as soon as somebody has looked, what is ``seen`` in the
+program's place (see `sight`).
+"""
+
+Fact = str | list[str]
 
 _PATIENCE_SECONDS = 5.0
 _PYTHON = re.compile(r"python[\d.]*")
 
 
-def provenance(
-    container: Container | None, environment: str, source: Path | None, argv: Sequence[str]
-) -> dict[str, str]:
-    """Return what is to be known of what `argv` runs with, by name, in words.
+def provenance(wrapping: Wrapping, start: Path, root: Path) -> dict[str, Fact]:
+    """Return what the driver knows of what evaluations of the study in `root` are made with, by name.
 
     Raises:
         LaunchError: The image of the container is not there any more.
     """
-    prefix = _prefix(container, environment, argv)
-    facts = {
+    container, urika = wrapping.container, wrapping.urika
+    facts: dict[str, Fact] = {
         "driver": f"crayai {__version__}, Python {platform.python_version()}, {platform.platform()}",
         "container": "" if container is None else container.line,
+        "engine": "" if container is None else _version(ENGINES[container.engine].program),
         "image": "" if container is None else identity(container),
-        "conda_env": environment,
-        "source": _commit(source or Path.cwd()),
-        "packages": ", ".join(packages_in(prefix)) if prefix else "",
+        "urika": "" if urika is None else urika.line,
+        "conda_env": wrapping.prefix,
+        "modules": [module for module in os.environ.get("LOADEDMODULES", "").split(":") if module],
+        "source": _commit(start, root),
     }
-    return {name: text for name, text in facts.items() if text}
+    return {name: fact for name, fact in facts.items() if fact}
 
 
-def at_evaluation(number: int, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+def at_evaluation(number: int, entries: Sequence[Mapping[str, Any]]) -> dict[str, Fact]:
     """Return with what an evaluation was made, of what is recorded with its study."""
-    known = [entry["facts"] for entry in entries if entry["from_evaluation"] <= number]
+    known = [{**entry["facts"], **entry.get("seen", {})} for entry in entries if entry["from_evaluation"] <= number]
     return known[-1] if known else {}
+
+
+def items(fact: Fact) -> list[str]:
+    """Return what a fact lists; earlier versions recorded lists as text."""
+    return fact.split(", ") if isinstance(fact, str) else fact
+
+
+def container_in(settings: Mapping[str, Any]) -> Mapping[str, Any] | str | None:
+    """Return the container that is recorded with a study; earlier versions recorded its engine among the facts."""
+    recorded: Mapping[str, Any] | str | None = settings.get("container")
+    if isinstance(recorded, str) and recorded:
+        return str(settings[SETTING][0]["facts"]["container"])
+    return recorded or None
+
+
+def wrapping_in(settings: Mapping[str, Any], paths: Sequence[Path]) -> Wrapping:
+    """Return what stands around the evaluations of the study with such records, which see `paths`.
+
+    Raises:
+        CrayaiError: It is not to be had here.
+    """
+    urika = settings.get("urika")
+    around = Urika(**urika) if urika else None
+    return wrapping_of(container_of(container_in(settings)), settings.get("conda_env", ""), paths, around)
+
+
+def table(container: Container | None) -> dict[str, Any] | None:
+    """Return a container as it is recorded, of which `container_of` makes it again."""
+    recorded: dict[str, Any] | None = json.loads(json.dumps(container and asdict(container)))
+    return recorded
 
 
 def python_of(argv: Sequence[str]) -> str:
@@ -61,39 +102,42 @@ def _words(text: str) -> list[str]:
         return [text]
 
 
-def _prefix(container: Container | None, environment: str, argv: Sequence[str]) -> Path | None:
-    """Return the directory of the environment in which a command finds its packages, as seen from here."""
-    if container is not None:
-        inside = Path(container.image) / environment.lstrip("/")
-        return inside if environment and inside.is_dir() else None
-    if environment:
-        return Path(environment)
-    found = shutil.which(python_of(argv) or "python3")
-    return Path(found).parent.parent if found else None
+def _version(program: str) -> str:
+    """Return what a program says of its version, with its name; empty: nothing."""
+    answer = ask([program, "--version"])
+    first = next(iter(f"{answer.out}\n{answer.err}".strip().splitlines()), "") if answer.code == 0 else ""
+    return f"{program} {first}" if first[:1].isdigit() else first
 
 
-def _commit(source: Path) -> str:
-    """Return the commit of a directory, and whether its files differ from it; empty: nobody keeps track of it."""
+def _commit(source: Path, root: Path) -> str:
+    """Return the commit of a directory, and what differs from it but for studies; empty: nobody keeps track of it."""
     commit = _git(source, "rev-parse", "HEAD")
     if not commit:
         return ""
-    changed = _git(source, "status", "--porcelain", "--untracked-files=normal", "--", ".")
-    files = len(changed.splitlines())
-    return f"git {commit}" + (f", {files} files changed" if files else "")
+    study = root.parent if (root.parent / "study.db").exists() else root  # a replay is inside of a study
+    own = study.relative_to(source) if study.is_relative_to(source) else None
+    but = ["--", ".", *([f":(exclude){own}", f":(exclude){own}.[0-9]*"] if own else [])]
+    changed = _git(source, "status", "--porcelain", "--untracked-files=normal", *but)
+    difference = _git(source, "diff", "HEAD", "--full-index", *but) if changed else ""
+    if changed is None or difference is None:
+        return f"git {commit}, and nobody knows what differs from it: git took too long, or failed"
+    digest = hashlib.blake2b(f"{changed}\n{difference}".encode(), digest_size=4).hexdigest()
+    return f"git {commit}" + (f", {len(changed.splitlines())} files changed ({digest})" if changed else "")
 
 
-def _git(source: Path, *words: str) -> str:
-    """Return what git says; empty: nothing, for it is not there or knows nothing of this directory."""
+def _git(source: Path, *words: str) -> str | None:
+    """Return what git says; None: it is not there, knows nothing of this directory, or takes too long."""
     try:
         answer = subprocess.run(  # noqa: S603 - our own words
             ["git", "-C", str(source), *words],  # noqa: S607 - the user's git
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=_PATIENCE_SECONDS,
             check=False,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -5,16 +5,18 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from crayai.hpo.engine.provenance import SETTING
+from crayai.hpo.engine.provenance import SETTING, Fact, table
 from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study, differences, raises_budget, study_from_settings, with_seed
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError, StudyChanged
+from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.store.lock import StudyLock
 from crayai.hpo.store.sqlite import SqliteLog
 
@@ -55,29 +57,58 @@ class OpenStudy:
         self.log.record_settings({"checkpoint": absolute})
         return absolute
 
-    def agree_on_surroundings(self, image: str, environment: str) -> None:
-        """Record in which image and Conda or virtual environment evaluations run; empty: in none.
+    def agree_on_surroundings(self, wrapping: Wrapping, start: Path) -> None:
+        """Record what stands around evaluations from now on, and where programs start.
 
         Raises:
-            StudyChanged: Earlier ones ran in others.
+            StudyChanged: Earlier ones ran in another container or environment; each setting is named.
         """
-        recorded, wanted_ones = self.log.settings(), {"container": image, "conda_env": environment}
-        for name, wanted in wanted_ones.items():
-            before = recorded.get(name, "")
-            if self.was_resumed and before != wanted:
-                raise StudyChanged(
-                    f"the evaluations of the study in {self.directory.root} ran in {name} = {before!r}, and not in "
-                    f"{wanted!r}: give {name} = {before!r}, or choose another directory"
-                )
+        recorded, urika = self.log.settings(), wrapping.urika
+        changed = _changed(recorded.get("container"), wrapping.container)
+        if (before := recorded.get("conda_env", "")) != wrapping.prefix:
+            changed.append(f"conda_env = {before!r}, and not in {wrapping.prefix!r}")
+        if self.was_resumed and changed:
+            raise StudyChanged(
+                f"the evaluations of the study in {self.directory.root} ran in {'; '.join(changed)}: give what was, or "
+                "choose another directory"
+            )
+        settings: dict[str, Any] = {"urika": None if urika is None else asdict(urika), "start": str(start)}
         if not self.was_resumed:
-            self.log.record_settings(wanted_ones)
+            settings |= {"container": table(wrapping.container), "conda_env": wrapping.prefix}
+        self.log.record_settings(settings)
 
-    def record_provenance(self, facts: Mapping[str, str]) -> None:
-        """Record with what evaluations from the next one on are made, where it is not as before."""
-        recorded = self.log.settings().get(SETTING, [])
-        if not recorded or recorded[-1]["facts"] != facts:
-            entry = {"from_evaluation": len(self.search.record), "facts": dict(facts)}
-            self.log.record_settings({SETTING: [*recorded, entry]})
+    def record_provenance(self, facts: Mapping[str, Fact]) -> None:
+        """Record what the driver knows of what evaluations from the next one on are made with.
+
+        Nothing is, if it is as before, unless what an earlier driver's evaluations saw is not known.
+        """
+        recorded, number = self.log.settings().get(SETTING, []), len(self.search.record)
+        if not recorded or recorded[-1]["facts"] != facts or "seen" not in recorded[-1]:
+            before = [entry for entry in recorded if entry["from_evaluation"] < number]
+            self.log.record_settings({SETTING: [*before, {"from_evaluation": number, "facts": dict(facts)}]})
+
+    def record_seen(self, number: int, seen: Mapping[str, Fact]) -> None:
+        """Record what was seen in the place of evaluation `number`, if it is not as before."""
+        *before, last = self.log.settings().get(SETTING) or [{}]
+        if not last:
+            return  # it was seen for a study that is no longer there
+        if "seen" not in last:
+            self.log.record_settings({SETTING: [*before, {**last, "seen": dict(seen)}]})
+        elif last["seen"] != seen:
+            entry = {**last, "from_evaluation": number, "seen": dict(seen)}
+            self.log.record_settings({SETTING: [*before, last, entry]})
+
+
+def _changed(recorded: Any, container: Container | None) -> list[str]:
+    """Return the settings of a container that are not as recorded, in words; earlier versions recorded the image."""
+    none = {**(table(Container(image="none")) or {}), "image": ""}
+    before = {"image": recorded} if isinstance(recorded, str) else {**none, **(recorded or {})}
+    now = {**none, **(table(container) or {})}
+    return [
+        f"container {name} = {old!r}, and not in {now.get(name)!r}"
+        for name, old in before.items()
+        if old != now.get(name)
+    ]
 
 
 @contextmanager

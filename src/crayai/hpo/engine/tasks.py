@@ -1,5 +1,6 @@
 """From an evaluation to the task that a launcher runs."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from crayai.hpo.engine.attempts import Running
 from crayai.hpo.engine.checkpoints import Checkpoints, Handover
 from crayai.hpo.engine.failures import outcome_of
 from crayai.hpo.engine.search import Search
+from crayai.hpo.engine.sight import looking, looking_first
 from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.workdir import StudyDirectory
@@ -29,6 +31,7 @@ class TaskMaker:
         time_limit_seconds: Of one evaluation.
         checkpoints: Where models are saved.
         wrapping: What stands around the program.
+        seen: The file to which the first task writes what is seen in its place; None: no task does.
     """
 
     search: Search
@@ -40,15 +43,26 @@ class TaskMaker:
     time_limit_seconds: float | None = None
     is_dry: bool = False
     wrapping: Wrapping = field(default_factory=Wrapping)
+    seen: Path | None = None
 
     def make(self, asked: Asked, attempt: int, avoid: tuple[str, ...] = (), *, is_control: bool = False) -> Task:
         """Return the task for one attempt, best not at the locations to `avoid`; make its directory if it needs one."""
+        return self.task(asked, attempt, self._handover(asked, is_control=is_control), avoid=avoid)
+
+    def task(
+        self,
+        asked: Asked,
+        attempt: int,
+        handover: Handover | None,
+        *,
+        avoid: tuple[str, ...] = (),
+        seed: int | None = None,
+    ) -> Task:
+        """Return the same for an attempt that loads and saves what `handover` says; None for `seed`: its own."""
         study = self.search.study
-        handover = self.checkpoints.handover(asked, is_control=is_control) if study.uses_checkpoints else None
-        rendered = render(study, self.directory, asked, handover)
+        rendered = render(study, self.directory, asked, handover, seed)
         needs_own = self.source is not None or "directory" in study.filled_command.facts
-        own = Path(self.directory.evaluation(asked.number)) if needs_own else None
-        if own is not None and not self.is_dry:
+        if needs_own and not self.is_dry:
             self.directory.make_evaluation(asked.number, self.source)
         tag = f"{self.study_id}:{asked.number}:{attempt}"
         environment = {
@@ -56,12 +70,15 @@ class TaskMaker:
             "CRAYAI_TAG": tag,
             "CRAYAI_EVALUATION": str(asked.number),
             "CRAYAI_ATTEMPT": str(attempt),
-            "CRAYAI_SEED": str(program_seed(study.seed or 0, asked.number)),
+            "CRAYAI_SEED": seed_of(study, asked, seed),
             "CRAYAI_GENERATION": str(asked.suggestion.generation),
             **(environment_of(study, asked, handover) if handover else {}),
         }
-        directory = self.caller if own is None or self.source is None else own
+        directory = self._start(asked)
         wrapped = self.wrapping.around(rendered.argv, directory, environment, tag)
+        if self.seen is not None:
+            look = self.wrapping.around(looking(rendered.argv), directory, environment, tag)
+            wrapped = (*looking_first(look, self.seen), *wrapped)
         return Task(
             tag=tag,
             argv=(*(handover.bring if handover else ()), *wrapped),
@@ -98,8 +115,21 @@ class TaskMaker:
 
     def line(self, asked: Asked) -> str:
         """Return the command of an evaluation, to be pasted."""
-        handover = self.checkpoints.handover(asked) if self.search.study.uses_checkpoints else None
-        return render(self.search.study, self.directory, asked, handover).line
+        return self.line_with(asked, self._handover(asked))
+
+    def line_with(self, asked: Asked, handover: Handover | None, seed: int | None = None) -> str:
+        """Return the same for a task with a handover and a seed of its own."""
+        return line_of(
+            render(self.search.study, self.directory, asked, handover, seed), self.wrapping, self._start(asked)
+        )
+
+    def _start(self, asked: Asked) -> Path:
+        """Return where the program starts."""
+        return self.caller if self.source is None else Path(self.directory.evaluation(asked.number))
+
+    def _handover(self, asked: Asked, *, is_control: bool = False) -> Handover | None:
+        uses_checkpoints = self.search.study.uses_checkpoints
+        return self.checkpoints.handover(asked, is_control=is_control) if uses_checkpoints else None
 
 
 def render(
@@ -110,7 +140,7 @@ def render(
     facts = {
         "evaluation": str(asked.number),
         "directory": directory.evaluation(asked.number),
-        "seed": str(program_seed(study.seed or 0, asked.number) if seed is None else seed),
+        "seed": seed_of(study, asked, seed),
         "checkpoint": save,
         "save": save,
         "load": handover.load if handover else "",
@@ -118,6 +148,18 @@ def render(
         "windows": str(study.windows),
     }
     return study.filled_command.render(asked.suggestion.values, facts)
+
+
+def line_of(rendered: Rendered, wrapping: Wrapping, directory: Path) -> str:
+    """Return a line to paste into a shell; the container's engine goes to the directory where the program starts."""
+    if wrapping == Wrapping():
+        return rendered.line
+    return shlex.join(wrapping.pasted(rendered.argv, directory, rendered.environment))
+
+
+def seed_of(study: Study, asked: Asked, seed: int | None) -> str:
+    """Return the seed of the program's own random numbers, as text."""
+    return str(program_seed(study.seed or 0, asked.number) if seed is None else seed)
 
 
 def environment_of(study: Study, asked: Asked, handover: Handover) -> dict[str, str]:

@@ -40,9 +40,6 @@ _PASTED = (
     "export PATH=$0/bin:$PATH CONDA_PREFIX=$0; for s in $0/etc/conda/activate.d/*.sh; do [ ! -r $s ] || . $s; done; "
     'exec "$@"'
 )
-_INSTALLED = tuple(
-    f"lib/python3*/{place}-packages/*.{kind}-info" for place in ("site", "dist") for kind in ("dist", "egg")
-)
 _INSTALLATIONS = ("miniforge3", "mambaforge", "miniconda3", "anaconda3", "micromamba")
 
 
@@ -108,17 +105,6 @@ def environments() -> dict[str, Path]:
         if is_environment(path):
             found.setdefault(path.name, path)
     return found
-
-
-def packages_in(prefix: Path) -> list[str]:
-    """Return what is installed in an environment, each as ``name version``, without asking its Python."""
-    found = {" ".join(path.stem.rsplit("-", 2)[:2]) for path in prefix.glob("conda-meta/*-*-*.json")}
-    for pattern in _INSTALLED:
-        for path in prefix.glob(pattern):
-            name, dash, version = path.stem.partition("-")
-            if dash and not name.startswith("~"):
-                found.add(f"{name.replace('_', '-')} {version.partition('-')[0]}")
-    return sorted(found, key=str.lower)
 
 
 def _named(name: str) -> str:

@@ -42,7 +42,7 @@ class Wrapping:
     def around(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str], tag: str) -> tuple[str, ...]:
         """Return the command that runs `argv` inside, in `directory`, where it has the variables of `environment`."""
         if self.urika is not None:
-            return tuple(self.urika.around(argv, environment, self.prefix))
+            return tuple(self.urika.around(argv, directory, environment, self.prefix))
         words = self._inside([*entering(self.prefix), *argv], directory)
         if self.container is None or not (guard := ENGINES[self.container.engine].guard):
             return tuple(words)
@@ -54,7 +54,7 @@ class Wrapping:
         """Return the same command for people to paste, without what only we need; it sets `environment` inside."""
         setting = _setting(environment or {})
         if self.urika is not None:
-            return self.urika.around(argv, environment or {}, self.prefix)
+            return self.urika.around(argv, directory, environment or {}, self.prefix)
         words = self._inside([*setting, *pasting(self.prefix), *argv], directory)
         return ["srun", *self.srun_arguments(directory), *words] if self._is_pyxis else words
 
@@ -64,6 +64,8 @@ class Wrapping:
 
     def variables(self) -> dict[str, str]:
         """Return what the engine itself needs in its environment, and may not have."""
+        if self.urika is not None:
+            return self.urika.variables()
         if self.container is None:
             return {}
         return ENGINES[self.container.engine].variables(self._place(self.container, Path()))
