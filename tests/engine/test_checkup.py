@@ -8,9 +8,9 @@ import pytest
 from crayai.hpo.engine import doctor
 from crayai.hpo.engine.checkpoints import Checkpoints
 from crayai.hpo.engine.checkup import Verdict, check_up, estimate_from, similar_marker, suggested_repeats
-from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.doctor import examine, run_default_point, snapshot
 from crayai.hpo.engine.estimate import Rounds
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.probes import BAD_VALUE, Prober, Role, far_value
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study

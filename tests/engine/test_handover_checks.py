@@ -8,8 +8,8 @@ import pytest
 
 from crayai.hpo.engine import doctor
 from crayai.hpo.engine.checkup import check_up
-from crayai.hpo.engine.conduct import EvaluationSettings
 from crayai.hpo.engine.doctor import examine
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.findings import Verdict
 from crayai.hpo.engine.population_checks import check_population
 from crayai.hpo.engine.probes import Role

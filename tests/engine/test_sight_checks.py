@@ -2,7 +2,7 @@
 
 import pytest
 
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.findings import Verdict
 from crayai.hpo.engine.sight_checks import check_sight
 from crayai.hpo.launch.container import Container

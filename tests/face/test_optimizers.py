@@ -9,7 +9,7 @@ import pytest
 from face_helpers import PATIENCE_SECONDS, gate, kill_at_gate, numbers_ran, ran, run_script, script, write_bowl
 
 from crayai import hpo
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study
 from crayai.hpo.engine.workdir import StudyDirectory

@@ -15,7 +15,8 @@ from rich.text import Text
 from crayai.cli.display import choose_display
 from crayai.cli.inspect import study_in
 from crayai.cli.schedule import schedule_in
-from crayai.hpo.engine.conduct import EvaluationSettings, conduct
+from crayai.hpo.engine.conduct import conduct
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.provenance import container_in
 from crayai.hpo.engine.streams import program_seed
 from crayai.hpo.engine.study import StrategySettings, Study

@@ -9,7 +9,7 @@ from typing import Any
 
 from crayai.hpo.engine.budget import Budget
 from crayai.hpo.engine.clusters import MANAGERS, Cluster, manager_here
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.policies import KEYS as POLICY_KEYS
 from crayai.hpo.engine.policies import POLICIES

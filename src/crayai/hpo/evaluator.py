@@ -7,7 +7,7 @@ from typing import Any
 
 from crayai.hpo.engine.checkpoints import Keep
 from crayai.hpo.engine.clusters import MANAGERS, Cluster, Mode, manager_here
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
 from crayai.hpo.errors import SettingsError

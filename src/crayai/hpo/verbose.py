@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from crayai import __version__
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.records import Event, Launched, Told

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from crayai.hpo.engine.checkpoints import NOWHERE, Checkpoints
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.failures import outcome_of
 from crayai.hpo.engine.fom import tail
 from crayai.hpo.engine.probes import Probe, Role

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from crayai.hpo.engine.bench import Bench, Run, Watcher
-from crayai.hpo.engine.conduct import EvaluationSettings, check_environment
+from crayai.hpo.engine.conduct import check_environment
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.examination import Examination, Litter
 from crayai.hpo.engine.probes import Prober
 from crayai.hpo.engine.second_window import train_on

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from crayai.hpo.engine.checkpoints import Keep
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.study import Study
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Asked, Completed, Launched, Suggestion, Told, Values

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from crayai.hpo.engine.bench import Run
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.probes import Role
 from crayai.hpo.engine.study import Study
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from crayai.hpo.engine.conduct import EvaluationSettings
+from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.findings import Check, Verdict, some
 from crayai.hpo.engine.sight import facts_in
 from crayai.hpo.launch.gpus import visible_gpus
