@@ -1,5 +1,7 @@
 """What each launcher and each container engine adds to an evaluation, against its bare command in the same run.
 
+The points that a genetic search visits with each are compared, too: they must be those of the local launcher.
+
     python benchmarks/launchers.py [--evaluations 60] [only ...]
 
 A study of a program that does nothing runs on one slot; so many of the bare commands, one after another, stand before
@@ -8,6 +10,7 @@ ones of this machine; PBS and TORQUE are stand-ins, which have no bare speed wor
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
@@ -26,7 +29,8 @@ from crayai.hpo.testing.batch_stand_in import StandIn
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "containers")]
 
-PROGRAM = ["sh", "-c", "echo FoM: 1", "x"]
+PROGRAM = ["sh", "-c", "echo FoM: ${1#*=}", "x"]
+POINTS = ["--strategy", "genetic", "--generations", "4", "--pop-size", "6", "--num-demes", "1"]
 
 
 @dataclass
@@ -159,15 +163,26 @@ def bare_seconds(case: Case, count: int) -> float | None:
     return sum(run(case.bare, case.environment) for _ in range(count)) / count
 
 
+def study(case: Case, directory: Path, strategy: Sequence[str]) -> Path:
+    """Run a study to its end; return its log."""
+    words = [sys.executable, "-m", "crayai", "run", "-q", "--dir", str(directory), *case.options, *strategy]
+    run([*words, "--seed", "1", "--param", "--lr=0.01..1", "--", *PROGRAM], case.environment, cwd=directory.parent)
+    return directory / "study.db"
+
+
 def study_seconds(case: Case, directory: Path, count: int) -> float:
     """Return how long an evaluation takes in a study, from the first one's begin to the last one's end."""
-    words = [sys.executable, "-m", "crayai", "run", "-q", "--dir", str(directory), *case.options]
-    words += ["--strategy", "random", "--num-iters", str(count), "--seed", "1", "--param", "--lr=0.01..1"]
-    run([*words, "--", *PROGRAM], case.environment, cwd=directory.parent)
-    with Reader(directory / "study.db") as reader:
+    with Reader(study(case, directory, ["--strategy", "random", "--num-iters", str(count)])) as reader:
         times = reader.times()
     assert times
     return (times[1] - times[0]) / count
+
+
+def points(case: Case, directory: Path) -> str:
+    """Return a digest of all evaluations of a genetic search, with their outcomes."""
+    with Reader(study(case, directory, POINTS)) as reader:
+        rows = [(one.number, sorted(one.values.items()), one.outcome) for one in reader.evaluations()]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:8]
 
 
 def main() -> None:
@@ -176,19 +191,19 @@ def main() -> None:
     parser.add_argument("only", nargs="*", choices=[*KINDS, []])
     parser.add_argument("--evaluations", type=int, default=60)
     given = parser.parse_args()
-    print("| launcher | bare | with crayai | more |\n|---|---|---|---|")
+    print("| launcher | bare | with crayai | more | points |\n|---|---|---|---|---|")
     for kind in given.only or KINDS:
         with tempfile.TemporaryDirectory(prefix="launchers-") as directory, KINDS[kind](Path(directory)) as cases:
             for number, case in enumerate(cases):
                 before = bare_seconds(case, given.evaluations)
                 seconds = study_seconds(case, Path(directory) / f"study{number}", given.evaluations)
                 after = bare_seconds(case, given.evaluations)
-                if before is None or after is None:
-                    print(f"| {case.name} | | {1e3 * seconds:.1f} ms | |", flush=True)
-                    continue
-                bare = (before + after) / 2
-                more = 1e3 * (seconds - bare)
-                print(f"| {case.name} | {1e3 * bare:.1f} ms | {1e3 * seconds:.1f} ms | {more:+.1f} ms |", flush=True)
+                same = points(case, Path(directory) / f"points{number}")
+                bare, more = "", ""
+                if before is not None and after is not None:
+                    bare = f"{1e3 * (before + after) / 2:.1f} ms"
+                    more = f"{1e3 * (seconds - (before + after) / 2):+.1f} ms"
+                print(f"| {case.name} | {bare} | {1e3 * seconds:.1f} ms | {more} | {same} |", flush=True)
 
 
 if __name__ == "__main__":
