@@ -47,11 +47,11 @@ exec /bin/sh {root}/steps/"$1"
 _STEP = """\
 #!/bin/sh
 # Has a step of a crayai study run on the first node of its slot: step NAME
-read -r node <{root}/nodes/"$CRAYAI_SLOT"
-[ "$node" != {here} ] || exec /bin/sh {root}/start "$1" "$CRAYAI_SLOT"
 claim={root}/proofs/"$1".claim
 asked=
 trap 'asked=yes; ln -sn driver "$claim" 2>/dev/null || {asking} "$node" /bin/sh {root}/end "$(readlink "$claim")"' TERM
+read -r node <{root}/nodes/"$CRAYAI_SLOT"
+[ "$node" != {here} ] || exec /bin/sh {root}/start "$1" "$CRAYAI_SLOT"
 {asking} "$node" /bin/sh {root}/start "$1" "$CRAYAI_SLOT" </dev/null &
 wait "$!"
 code=$?

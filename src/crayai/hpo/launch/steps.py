@@ -7,6 +7,7 @@ node fails. The program's own proof says what became of it (see `proof`), on eac
 
 import shlex
 import shutil
+import signal
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -252,14 +253,21 @@ class StepLauncher:
             return Withdrawn()
         if isinstance(status, Exited) and status.limit is not None:
             return replace(status, location="")
-        return self._unproven(task)
+        return self._unproven(task, status)
 
-    def _unproven(self, task: Task) -> JobStatus:
-        """Return the end of a step that has left no proof on some node, though the allocation is there."""
+    def _unproven(self, task: Task, status: JobStatus) -> JobStatus:
+        """Return the end of a step that has left no proof on some node, though the allocation is there.
+
+        A command that was told to end before it had heard of that, as by a driver that has died since, ran nothing.
+        """
         said, allocation = _tail(task.stderr), self._allocation
         if allocation is None:
             return Withdrawn()
-        if self._proofs.owner(name_of(task)):
+        ask = self._proofs.claim if status == Exited(-signal.SIGTERM) else self._proofs.owner
+        owner = ask(name_of(task))
+        if owner == DRIVER:
+            return Withdrawn()
+        if owner:
             return allocation.lost(said)
         if allocation.is_outage(said):
             self._pause_until = time.monotonic() + _PAUSE_SECONDS
