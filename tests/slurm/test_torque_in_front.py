@@ -109,6 +109,7 @@ def test_an_answer_that_was_lost(launcher, tmp_path):
     (tmp_path / "go").touch()
     assert ends_of(second, [task]) == [Exited(0)]
     assert (tmp_path / "times").read_text() == "once\n"
+    second.close()
 
 
 def test_a_study(tmp_path):
