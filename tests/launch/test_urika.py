@@ -115,8 +115,6 @@ def test_the_job_that_is_named(calls, monkeypatch):
     searched(launcher="urika", alloc_jobid=4711)
     assert calls.read_text().splitlines()[-1].endswith("|job 4711")
     assert "SLURM_JOB_ID" not in os.environ
-    with pytest.raises(LaunchError, match=r"none of SLURM_JOB_ID.*alloc_jobid"):
-        searched(launcher="urika")
 
 
 def test_node_hours():

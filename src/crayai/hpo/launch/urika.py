@@ -3,7 +3,6 @@
 Source: ``run_training [-N nodes] [--ppn n] [-e CONDA_ENV_PATH] [--no-node-list] "command"``, in the Urika-XC guide.
 """
 
-import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,6 @@ from pathlib import Path
 from crayai.hpo.errors import LaunchError, SettingsError
 
 PROGRAM = "run_training"
-_JOB = ("SLURM_JOB_ID", "PBS_JOBID", "MOAB_JOBID")
-"""What tells the allocation that is active, under Slurm, PBS and Moab."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +55,15 @@ class Urika:
         return self.nodes // self.nodes_per_eval
 
     def check_here(self) -> None:
-        """Make sure that there is ``run_training``, and an allocation to run in.
+        """Make sure that there is ``run_training``; that an allocation is active, it sees to itself.
 
         Raises:
-            LaunchError: There is not.
+            LaunchError: There is none.
         """
         if shutil.which(PROGRAM) is None:
             raise LaunchError(
                 f"launcher='urika' needs the command {PROGRAM}, which is not on PATH here. Where there is no Urika, "
                 "container= runs evaluations in a container with any launcher, and conda_env= in a Conda environment"
-            )
-        if not self.alloc_jobid and not any(os.environ.get(name) for name in _JOB):
-            raise LaunchError(
-                f"launcher='urika' runs in an allocation that is active, and none of {', '.join(_JOB)} is set here: "
-                "start crayai inside of one (salloc, qsub -I, msub -I), or name one of Slurm's with alloc_jobid"
             )
 
     def variables(self) -> dict[str, str]:
