@@ -13,7 +13,8 @@ import pytest
 
 from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.launch.base import Exited, Gone, Loss
-from crayai.hpo.launch.dask_launcher import Dask, DaskLauncher
+from crayai.hpo.launch.dask_launcher import DaskLauncher
+from crayai.hpo.launch.dask_settings import Dask
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 
 distributed = pytest.importorskip("distributed")
@@ -64,7 +65,7 @@ class TestDask(LauncherConformance):
 
     def kill_driver(self, launcher):
         """Let the scheduler see the connection go."""
-        launcher._client.close()
+        launcher._connection.close()
 
 
 def test_a_worker_that_is_lost(tmp_path):
@@ -149,7 +150,7 @@ def test_resources(tmp_path):
     with cluster_of(3, resources={"GPU": 1}) as cluster:
         dask = Dask(address=cluster.scheduler_address, resources="GPU=1")
         with closing(DaskLauncher(tmp_path, dask)) as launcher:
-            assert launcher.capacity == 3
+            assert launcher.capacity == 4
             task = make_task(tmp_path, 0, ["true"])
             launcher.submit(task)
             assert ends_of(launcher, [task]) == [Exited(0)]
@@ -173,6 +174,6 @@ def test_what_is_refused(how, words):
 
 def test_nobody_there(tmp_path, monkeypatch):
     """It is said at once, before anything runs."""
-    monkeypatch.setattr("crayai.hpo.launch.dask_launcher._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("crayai.hpo.launch.dask_connection._CONNECT_SECONDS", 1)
     with pytest.raises(LaunchError, match=r"no scheduler of Dask answers at tcp://127\.0\.0\.1:1"):
         DaskLauncher(tmp_path, Dask(address="tcp://127.0.0.1:1"))

@@ -14,7 +14,8 @@ from crayai.hpo.engine.policies import policies_of
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.dask_launcher import Dask, DaskLauncher
+from crayai.hpo.launch.dask_launcher import DaskLauncher
+from crayai.hpo.launch.dask_settings import Dask
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.images import check_mount_points
 from crayai.hpo.launch.local import LocalLauncher
@@ -164,6 +165,6 @@ class EvaluationSettings:
         if (cluster := self.cluster_around(wrapping)) is not None:
             return cluster_launcher(cluster, root, study_id, self.capacity)
         if self.dask is not None:
-            return DaskLauncher(root, replace(self.dask, slots=self.slots))
+            return DaskLauncher(root, replace(self.dask, slots=self.slots), [self.start])
         gpus = (visible_gpus() if self.urika is None else []) if self.gpus is None else self.gpus
         return LocalLauncher(root, self.capacity, gpus, self.cores_per_eval)
