@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.dask_settings import Dask
@@ -18,7 +18,8 @@ _ANSWER_SECONDS = 10
 _POLL_SECONDS = 1.0
 _BACK_OFF_SECONDS = 5.0
 _PROBED_WORKERS = 16
-_AT_WORK = ("queued", "waiting", "no-worker", "processing")
+State = Literal["waits", "runs"]
+_STATES: Mapping[str, State] = {"queued": "waits", "waiting": "waits", "no-worker": "waits", "processing": "runs"}
 
 
 class Connection:
@@ -50,7 +51,7 @@ class Connection:
         self._is_out = self._is_without = False
         self._notices: list[str] = []
         self.places = 0
-        self.at_work(())
+        self.states(())
         if self._is_out:
             raise LaunchError(self._notices[0])
 
@@ -80,8 +81,8 @@ class Connection:
         """Return whether it is time to ask."""
         return time.monotonic() >= self._next_at
 
-    def at_work(self, keys: Collection[str]) -> set[str] | None:
-        """Return which of the tasks the scheduler has, or has a worker do; None: nobody answers."""
+    def states(self, keys: Collection[str]) -> dict[str, State] | None:
+        """Return which of the tasks wait for a worker, or have one; None: nobody answers."""
         self._next_at = time.monotonic() + _POLL_SECONDS
         try:
             self._make_whole()
@@ -100,7 +101,8 @@ class Connection:
             self._notices.append("Dask's scheduler answers again")
         self._is_out = False
         self._send()
-        return {key for key in keys if known.get(key) in _AT_WORK or key in self._unsent}
+        unsent: dict[str, State] = dict.fromkeys(self._unsent, "waits")
+        return {key: _STATES[known[key]] for key in keys if known.get(key) in _STATES} | unsent
 
     def probe(self, text: str) -> None:
         """Have some workers run a program of Python.

@@ -164,12 +164,13 @@ class DaskLauncher:
         """Ask the scheduler which tasks it has; return whether one is known to be lost by that."""
         ended, settled = self._ledger.proofs.ended(), len(self._settled)
         jobs = [job for tag, job in self._ledger.jobs.items() if tag not in self._settled and job.name not in ended]
-        at_work = self._connection.at_work([job.key for job in jobs])
+        states = self._connection.states([job.key for job in jobs])
         now = time.monotonic()
         for job in jobs:
-            if at_work is None or job.key in at_work:
+            state = "runs" if states is None else states.get(job.key)
+            if state == "runs" or (state == "waits" and not self._owner(job)):
                 job.missing_since = None
-            elif job.missing_since is None:
+            elif job.missing_since is None:  # or it waits to run again, and will not
                 job.missing_since = now
                 self._ledger.has_pulse(job, 0.0)  # has it from now on
             elif now - job.missing_since >= _SETTLE_SECONDS:
