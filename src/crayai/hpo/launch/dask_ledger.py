@@ -78,7 +78,8 @@ class Ledger:
         script = script_of(task, self.root, path, shlex.join(task.argv))
         part.write_text(f"{script}{_FACTS} {task.time_limit_seconds} {key} {task.tag}\n", encoding="utf-8")
         part.rename(path)
-        return self._load(path)
+        self._load(path)
+        return self.jobs[task.tag]
 
     def forget(self, tag: str) -> None:
         """Remove what is there of a task; if it runs, it ends."""
@@ -105,10 +106,12 @@ class Ledger:
         for suffix in ("beat", "leaving"):
             (self.root / f"{name}.{suffix}").unlink(missing_ok=True)
 
-    def _load(self, path: Path) -> Job:
-        facts = path.read_text(encoding="utf-8").splitlines()[-1].removeprefix(_FACTS)
-        limit, key, tag = facts.split(maxsplit=2)
+    def _load(self, path: Path) -> None:
+        """Take in a task; what is no script of ours is passed over."""
+        *_, facts = ["", *path.read_text(encoding="utf-8").splitlines()]
+        if not facts.startswith(_FACTS):
+            return
+        limit, key, tag = facts.removeprefix(_FACTS).split(maxsplit=2)
         job = Job(tag, path.stem, key, None if limit == "None" else float(limit))
         job.is_cancelled = self.proofs.is_cancelled(job.name)
         self.jobs[tag] = job
-        return job
