@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 WAITS = 'trap "echo - >> log; exit 1" TERM; echo + >> log; while [ ! -e go ]; do sleep 0.05; done; echo - >> log'
 """A program that notes when it starts and ends."""
@@ -81,3 +82,11 @@ def cluster_in(directory):
         for process in cluster.processes:
             process.send_signal(signal.SIGCONT)
         cluster.kill()
+
+
+def has_ended(pid):
+    """Return whether a process is over."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from dask_cluster import WAITS, cluster_in
+from dask_cluster import WAITS, cluster_in, has_ended
 
 from crayai.hpo.launch import dask_launcher
 from crayai.hpo.launch.base import Exited, Gone, Loss, NotStarted, Withdrawn
@@ -63,14 +63,6 @@ def pid_in(path):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return int(path.read_text())
-
-
-def has_ended(pid):
-    """Return whether a process is over."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_a_worker_that_has_nothing_of_ours(launcher, tmp_path):

@@ -19,6 +19,7 @@ _POLL_SECONDS = 1.0
 _BACK_OFF_SECONDS = 5.0
 _PROBED_WORKERS = 16
 State = Literal["waits", "runs"]
+_OVER = ("memory", "erred")
 _STATES: Mapping[str, State] = {"queued": "waits", "waiting": "waits", "no-worker": "waits", "processing": "runs"}
 
 
@@ -100,7 +101,7 @@ class Connection:
         if self._is_out:
             self._notices.append("Dask's scheduler answers again")
         self._is_out = False
-        self._send()
+        self.drop([key for key in keys if known.get(key) in _OVER])
         unsent: dict[str, State] = dict.fromkeys(self._unsent, "waits")
         return {key: _STATES[known[key]] for key in keys if known.get(key) in _STATES} | unsent
 
@@ -154,6 +155,7 @@ class Connection:
             host="127.0.0.1",
             dashboard_address=None,
             memory_limit=0,
+            silence_logs=logging.ERROR,
             resources={name: amount * slots for name, amount in self._dask.needs.items()},
         )
 

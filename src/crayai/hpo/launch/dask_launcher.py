@@ -101,11 +101,9 @@ class DaskLauncher:
 
     def forget(self, tags: Collection[str]) -> None:
         """Remove what is kept of tasks that are on record."""
-        jobs = [self._ledger.jobs[tag] for tag in tags if tag in self._ledger.jobs]
-        for job in jobs:
-            self._ledger.forget(job.tag)
-            self._settled.pop(job.tag, None)
-        self._connection.drop([job.key for job in jobs])
+        for tag in tags:
+            self._ledger.forget(tag)
+            self._settled.pop(tag, None)
 
     def reason_not_to_launch(self, usual_seconds: float) -> str:  # noqa: ARG002 - workers have no end that is known
         """Return nothing."""
@@ -193,6 +191,7 @@ class DaskLauncher:
     def _give_up(self, job: Job, reason: str) -> None:
         """Take a task away from whoever has it, and settle that it is lost, unless it has ended just now."""
         self._ledger.proofs.take(job.name)
+        self._connection.drop([job.key])
         if self._ledger.proofs.end(job.name) is None:
             is_unwanted = job.is_cancelled
             self._settled[job.tag] = Withdrawn() if is_unwanted else Gone(reason, loss=Loss.NODE_FAILURE)
