@@ -7,8 +7,8 @@ import pytest
 from dask_cluster import WAITS, cluster_in
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch import dask_connection
-from crayai.hpo.launch.base import Exited, Gone
+from crayai.hpo.launch import dask_connection, dask_launcher
+from crayai.hpo.launch.base import Exited, Gone, Loss
 from crayai.hpo.launch.dask_launcher import DaskLauncher
 from crayai.hpo.launch.dask_settings import Dask
 from crayai.hpo.testing.launchers import ends_of, make_task, wait_until
@@ -40,7 +40,7 @@ def threads():
                 processes=False,
                 protocol="tcp://",
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 **options,
             )
         )
@@ -55,8 +55,9 @@ def threads():
 @pytest.mark.fault(
     "Dask's scheduler is killed and started again", "what ran with it is lost, and runs again; the rest goes on"
 )
-def test_a_scheduler_that_is_started_again(cluster, tmp_path):
+def test_a_scheduler_that_is_started_again(cluster, tmp_path, monkeypatch):
     """What is submitted meanwhile begins when it is back, and the user knows."""
+    monkeypatch.setattr(dask_connection, "_BACK_OFF_SECONDS", 0.5)
     scheduler, worker = cluster.start_scheduler(), cluster.start_worker()
     port = int(cluster.address.rpartition(":")[2])
     with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:
@@ -64,8 +65,8 @@ def test_a_scheduler_that_is_started_again(cluster, tmp_path):
         launcher.submit(task)
         wait_until(launcher, (tmp_path / "log").exists, "it runs")
         launcher.submit(waiting)
-        for process in (scheduler, worker):
-            process.kill()
+        scheduler.kill()
+        for process in (scheduler, worker):  # which ends then
             process.wait()
         told = []
         wait_until(launcher, lambda: told.extend(launcher.notices()) or "does not answer" in str(told), "an outage")
@@ -79,6 +80,7 @@ def test_a_scheduler_that_is_started_again(cluster, tmp_path):
         (tmp_path / "go").touch()
         first, *others = ends_of(launcher, [task, later])
         assert isinstance(first, Gone)
+        assert first.loss is Loss.PREEMPTED
         assert others == [Exited(0)]
         assert "Dask's scheduler answers again" in launcher.notices()
 
@@ -115,6 +117,26 @@ def test_a_scheduler_that_moves(cluster, tmp_path):
         cluster.start_worker()
         assert launcher.find(task)
         assert ends_of(launcher, [task]) == [Exited(0)]
+
+
+@pytest.mark.fault("the next driver is given another cluster of Dask", "what runs on the first one ends there, once")
+def test_another_cluster(threads, tmp_path, monkeypatch):
+    """Its scheduler knows nothing of what has begun elsewhere, and begins what has not."""
+    monkeypatch.setattr(dask_launcher, "_SETTLE_SECONDS", 0.2)
+    first = DaskLauncher(tmp_path, Dask(address=threads(1).scheduler_address))
+    tasks = [make_task(tmp_path, number, ["sh", "-c", WAITS]) for number in range(2)]
+    for task in tasks:
+        first.submit(task)
+    wait_until(first, (tmp_path / "log").exists, "one runs")
+    first.leave()
+    with closing(DaskLauncher(tmp_path, Dask(address=threads(1).scheduler_address))) as second:
+        assert all(map(second.find, tasks))
+        jobs = second._ledger.jobs.values()
+        wait_until(second, lambda: any(job.beat for job in jobs), "a beat is heard of what nobody here has")
+        assert second.poll([task.tag for task in tasks]) == {}
+        (tmp_path / "go").touch()
+        assert ends_of(second, tasks) == [Exited(0)] * 2
+    assert sorted((tmp_path / "log").read_text().split()) == ["+", "+", "-", "-"]
 
 
 def test_workers_that_come(threads, tmp_path):
@@ -193,3 +215,14 @@ def test_a_leftover(threads, tmp_path):
         assert not launcher.find(task)
         launcher.submit(task)
         assert ends_of(launcher, [task]) == [Exited(0)]
+
+
+def test_resources_of_our_own(tmp_path):
+    """Workers of our own have what as many evaluations take as run at once."""
+    with closing(DaskLauncher(tmp_path, Dask(resources="GPU=0.5", slots=2))) as launcher:
+        tasks = [make_task(tmp_path, number, ["sh", "-c", WAITS]) for number in range(2)]
+        for task in tasks:
+            launcher.submit(task)
+        wait_until(launcher, lambda: not launcher.waiting(), "both run")
+        (tmp_path / "go").touch()
+        assert ends_of(launcher, tasks) == [Exited(0)] * 2

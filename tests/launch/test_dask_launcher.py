@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.base import Gone, Loss
+from crayai.hpo.launch.base import Exited, Gone, Loss
 from crayai.hpo.launch.dask_launcher import DaskLauncher
 from crayai.hpo.launch.dask_settings import Dask
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
@@ -89,12 +89,23 @@ def _worker_of(pid):
             return pid
 
 
+def test_what_nannies_set(clusters, tmp_path):
+    """Their numbers of threads, which suit tasks of Dask, do not reach the program."""
+    with closing(DaskLauncher(tmp_path, Dask(address=clusters(1).scheduler_address))) as launcher:
+        task = make_task(tmp_path, 0, ["sh", "-c", "echo ${OMP_NUM_THREADS-none} ${MKL_NUM_THREADS-none}"])
+        launcher.submit(task)
+        assert ends_of(launcher, [task]) == [Exited(0)]
+        assert Path(task.stdout).read_text() == "none none\n"
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [
         ({"address": "tcp://a:1", "scheduler_file": "b"}, "give one of them"),
         ({"resources": "GPU"}, "NAME=NUMBER"),
         ({"resources": "GPU=many"}, "NAME=NUMBER"),
+        ({"resources": "GPU=inf"}, "NAME=NUMBER"),
+        ({"resources": "GPU=0"}, "NAME=NUMBER"),
     ],
 )
 def test_what_is_refused(how, words):

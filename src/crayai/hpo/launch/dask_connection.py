@@ -28,15 +28,16 @@ class Connection:
 
     Args:
         dask: The cluster.
+        check: A program of Python that fails on workers that are of no use.
 
     Attributes:
         places: How many evaluations the workers can run at once, as last heard.
 
     Raises:
-        LaunchError: There is no such cluster, or no Dask.
+        LaunchError: There is no such cluster, or no Dask, or a worker is of no use.
     """
 
-    def __init__(self, dask: Dask) -> None:
+    def __init__(self, dask: Dask, check: str) -> None:
         try:
             import distributed  # noqa: PLC0415 - takes a second, and is there for those who want it alone
         except ImportError as error:
@@ -53,8 +54,9 @@ class Connection:
         self._notices: list[str] = []
         self.places = 0
         self.states(())
-        if self._is_out:
-            raise LaunchError(self._notices[0])
+        if trouble := self._notices[0] if self._is_out else self._trouble(check):
+            self.close()
+            raise LaunchError(trouble)
 
     @property
     def has_notices(self) -> bool:
@@ -105,21 +107,6 @@ class Connection:
         unsent: dict[str, State] = dict.fromkeys(self._unsent, "waits")
         return {key: _STATES[known[key]] for key in keys if known.get(key) in _STATES} | unsent
 
-    def probe(self, text: str) -> None:
-        """Have some workers run a program of Python.
-
-        Raises:
-            LaunchError: It fails on one.
-        """
-        workers = list(self._ask(self._client.scheduler.identity)["workers"])[:_PROBED_WORKERS]
-        answers = self._client.run(exec, text, {}, workers=workers, on_error="return") if workers else {}
-        for worker, answer in answers.items():
-            if isinstance(answer, Exception):
-                raise LaunchError(
-                    f"the worker of Dask at {worker} cannot work for this study: {_words(answer)}; workers must see "
-                    "the study's directory, and the one where it was started, by the same names and as the same user"
-                )
-
     def close(self) -> None:
         """Let go of the scheduler, and end it if it is our own."""
         _close(self._client)
@@ -144,6 +131,21 @@ class Connection:
     def _client_within(self, seconds: float) -> Any:
         return self._distributed.Client(self._address(), timeout=seconds, set_as_default=False)
 
+    def _trouble(self, check: str) -> str:
+        """Return what some of the workers say when they run `check`; empty: nothing, as a worker that hangs does."""
+        answers: Mapping[str, object] = {}
+        with suppress(Exception):
+            workers = list(self._ask(self._client.scheduler.identity)["workers"])[:_PROBED_WORKERS]
+            run = self._client._run  # noqa: SLF001 - what is public waits for ever
+            answers = self._ask(run, exec, check, {}, workers=workers, on_error="return") if workers else {}
+        for worker, answer in answers.items():
+            if isinstance(answer, Exception):
+                return (
+                    f"the worker of Dask at {worker} cannot work for this study: {_words(answer)}; workers must see "
+                    "the study's directory, and the one where it was started, by the same names and as the same user"
+                )
+        return ""
+
     def _own_cluster(self) -> Any:
         """Return workers in threads of this process: signals reach them only through it."""
         slots = self._dask.slots or len(os.sched_getaffinity(0))
@@ -153,7 +155,7 @@ class Connection:
             processes=False,
             protocol="tcp://",
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,
             silence_logs=logging.ERROR,
             resources={name: amount * slots for name, amount in self._dask.needs.items()},
@@ -182,7 +184,7 @@ class Connection:
             _close(self._client)
             self._client = self._client_within(_RECONNECT_SECONDS)
 
-    def _ask(self, function: Any, **arguments: Any) -> Any:
+    def _ask(self, function: Any, *values: Any, **arguments: Any) -> Any:
         """Return what the scheduler answers.
 
         Raises:
@@ -190,7 +192,7 @@ class Connection:
         """
         if self._client.status != "running":
             raise ConnectionError(f"the connection is {self._client.status}")
-        return self._client.sync(function, callback_timeout=_ANSWER_SECONDS, **arguments)
+        return self._client.sync(function, *values, callback_timeout=_ANSWER_SECONDS, **arguments)
 
     def _send(self) -> None:
         """Tell the scheduler what it was not told, as far as it is there."""

@@ -45,8 +45,7 @@ class DaskLauncher:
     def __init__(self, directory: Path, dask: Dask, start: Sequence[Path] = ()) -> None:
         self._dask = dask
         self._ledger = Ledger(directory.absolute() / "dask")
-        self._connection = Connection(dask)
-        self._connection.probe(_call("check", str(self._ledger.root), [str(path) for path in start]))
+        self._connection = Connection(dask, _call("check", str(self._ledger.root), [str(path) for path in start]))
         self._looked_at = -1
         self._settled: dict[str, JobStatus] = {
             tag: Withdrawn() for tag, job in self._ledger.jobs.items() if self._owner(job) == DRIVER
@@ -169,8 +168,7 @@ class DaskLauncher:
             if state == "runs" or (state == "waits" and not self._owner(job)):
                 job.missing_since = None
             elif job.missing_since is None:  # or it waits to run again, and will not
-                job.missing_since = now
-                self._ledger.has_pulse(job, 0.0)  # has it from now on
+                job.missing_since = job.beat_at = now
             elif now - job.missing_since >= _SETTLE_SECONDS:
                 self._miss(job)
         return len(self._settled) > settled
