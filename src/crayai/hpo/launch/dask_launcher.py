@@ -36,16 +36,16 @@ class DaskLauncher:
     Args:
         directory: Of the study.
         dask: The cluster.
-        start: The directories that workers must see besides.
+        others: Directories that workers must see besides.
 
     Raises:
         LaunchError: There is no such cluster, or no Dask, or its workers do not see the directories.
     """
 
-    def __init__(self, directory: Path, dask: Dask, start: Sequence[Path] = ()) -> None:
+    def __init__(self, directory: Path, dask: Dask, others: Sequence[Path] = ()) -> None:
         self._dask = dask
         self._ledger = Ledger(directory.absolute() / "dask")
-        self._connection = Connection(dask, _call("check", str(self._ledger.root), [str(path) for path in start]))
+        self._connection = Connection(dask, _call("check", str(self._ledger.root), [str(path) for path in others]))
         self._looked_at = -1
         self._settled: dict[str, JobStatus] = {
             tag: Withdrawn() for tag, job in self._ledger.jobs.items() if self._owner(job) == DRIVER
