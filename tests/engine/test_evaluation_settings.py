@@ -6,6 +6,7 @@ from crayai.hpo.engine.clusters import Cluster
 from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.dask_settings import Dask
 
 
 @pytest.mark.parametrize("cluster", [None, Cluster(manager="pbs")])
@@ -15,3 +16,12 @@ def test_pyxis_is_a_part_of_slurm(cluster):
     with pytest.raises(SettingsError, match="it needs the launcher 'slurm'"):
         EvaluationSettings(container=container, cluster=cluster)
     EvaluationSettings(container=container, cluster=Cluster())
+
+
+def test_how_many_run_at_once_on_dask():
+    """Nobody knows before on somebody's cluster, unless that is set; a node is a place there."""
+    there = Dask(address="tcp://node1:8786")
+    assert EvaluationSettings(dask=there).most_at_once > 1000
+    assert EvaluationSettings(dask=there).nodes_per_evaluation == 1
+    assert EvaluationSettings(dask=there, slots=3).most_at_once == 3
+    assert EvaluationSettings(dask=Dask(), slots=4).nodes_per_evaluation == 0.25

@@ -50,6 +50,24 @@ def test_a_wait_ends_at_once():
     assert done == ["next"]
 
 
+def test_a_wait_that_catches_every_exception_ends():
+    """What tries again whatever goes wrong does not take Ctrl-C for a failure."""
+    interrupts = Interrupts()
+    tries = []
+
+    def stubborn():
+        while len(tries) < 2:
+            tries.append("try")
+            try:
+                press()
+            except Exception:  # noqa: BLE001 - that is what is tested
+                continue
+
+    with interrupts.caught():
+        interrupts.wait(0, stubborn)
+    assert tries == ["try"]
+
+
 def test_a_request_before_the_wait_is_not_missed():
     """Nothing is waited for if a request came that has not been obeyed."""
     interrupts = Interrupts()

@@ -1,13 +1,18 @@
 """Whole studies on Dask."""
 
 import gc
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from dask_cluster import has_ended
 
 from crayai import hpo
 from crayai.hpo.engine.provenance import SETTING
+from crayai.hpo.records import Completed, Told
 from crayai.hpo.store.sqlite import SqliteLog
 
 distributed = pytest.importorskip("distributed")
@@ -81,10 +86,65 @@ def test_a_driver_that_is_killed(scheduler, tmp_path):
     assert (tmp_path / "runs").read_text() == 6 * "ran\n"
 
 
+def started(directory, program, *options):
+    """Start a study on workers of its own, as the leader of a group as a shell does."""
+    words = ["--launcher", "dask", "--slots", "2", "--strategy", "random", "--num-iters", "4", *options]
+    words += ["--dir", str(directory / "study"), "--param", "--lr=0.01..1", "--", "sh", "-c", program]
+    command = [sys.executable, "-W", "ignore", "-m", "crayai", "run", "-q", *words]
+    return subprocess.Popen(command, start_new_session=True, cwd=directory, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path, driver):
+    """Wait until a program of a study has made a file."""
+    while not path.exists():
+        assert driver.poll() is None, driver.stderr.read()
+        time.sleep(0.02)
+
+
+def test_an_interrupt_from_the_terminal(tmp_path):
+    """What runs on workers of its own may finish, as on this machine: only the driver hears of it."""
+    driver = started(tmp_path, f"cd {tmp_path}; touch runs; while [ ! -e go ]; do sleep 0.05; done; echo FoM: 1")
+    wait_for(tmp_path / "runs", driver)
+    os.killpg(driver.pid, signal.SIGINT)
+    (tmp_path / "go").touch()
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 130, said
+    with SqliteLog(tmp_path / "study" / "study.db") as log:
+        assert len([e for e in log.events() if isinstance(e, Told) and isinstance(e.outcome, Completed)]) == 2
+
+
+def test_a_program_that_ignores_sigterm(tmp_path):
+    """The driver ends all the same, in its time of grace."""
+    driver = started(
+        tmp_path, f"trap '' TERM; echo $$ > {tmp_path}/runs; while :; do sleep 0.05; done", "--grace-seconds", "8"
+    )
+    wait_for(tmp_path / "runs", driver)
+    os.killpg(driver.pid, signal.SIGTERM)
+    driver.communicate(timeout=20)
+    assert driver.returncode == 143
+    assert has_ended(int((tmp_path / "runs").read_text()))
+
+
+def test_a_script_without_a_guard(tmp_path):
+    """Workers of its own need no second Python that would import the script."""
+    script = tmp_path / "search.py"
+    how = {"launcher": "dask", "num_parallel_evals": 2, "run_path": str(tmp_path / "study")}
+    script.write_text(
+        "from crayai import hpo\n"
+        f"evaluator = hpo.Evaluator({PROGRAM!r}, **{how})\n"
+        "optimizer = hpo.RandomOptimizer(evaluator, num_iters=4, seed=1)\n"
+        f"optimizer.optimize(hpo.Params({SPACE!r}))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--launcher", "dask", "--nodes", "2"], "nodes does not belong to the launcher 'dask'"),
+        (["--launcher", "dask", "--gpus", "0,1"], "gpus"),
+        (["--launcher", "dask", "--cores-per-eval", "2"], "cores_per_eval"),
         (["--dask-resources", "GPU=1"], "dask_resources belongs to the launcher 'dask'"),
         (["--launcher", "dask", "--dask-address", "a", "--dask-scheduler-file", "b"], "give one of them"),
     ],

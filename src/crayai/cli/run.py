@@ -142,7 +142,7 @@ def tick(words: tuple[str, ...], directory: Path, params: tuple[str, ...], quiet
 def _drive(plan: Plan, directory: Path, *, quiet: bool, extend: bool = False, is_brief: bool = False) -> None:
     """Work on a study, and tell how far it is."""
     console = Console(stderr=True)
-    display = choose_display(console, slots=plan.evaluation.capacity, quiet=quiet)
+    display = choose_display(console, slots=plan.evaluation.most_at_once, quiet=quiet)
     done = conduct(
         plan.study, directory, plan.evaluation, [display], budget=plan.budget, extend=extend, is_brief=is_brief
     )

@@ -12,7 +12,7 @@ from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.dask_launcher import Dask
+from crayai.hpo.launch.dask_settings import Dask
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.strategy.base import check_at_least

@@ -163,7 +163,7 @@ def _loop(
             budget,
             opened.search,
             worked_seconds=opened.worked_seconds,
-            slots=settings.capacity,
+            slots=settings.most_at_once,
             nodes_per_evaluation=settings.nodes_per_evaluation,
         ),
         policies=policies_of(settings.failures),

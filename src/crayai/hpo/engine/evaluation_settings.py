@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from crayai.hpo.engine.policies import policies_of
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.dask_launcher import Dask, DaskLauncher
+from crayai.hpo.launch.dask_launcher import DaskLauncher
+from crayai.hpo.launch.dask_settings import Dask
 from crayai.hpo.launch.gpus import visible_gpus
 from crayai.hpo.launch.images import check_mount_points
 from crayai.hpo.launch.local import LocalLauncher
@@ -85,7 +87,12 @@ class EvaluationSettings:
             raise SettingsError(
                 "the engine 'pyxis' is a part of Slurm: it needs the launcher 'slurm', or launcher='wlm'"
             )
-        if self.cluster is not None:
+        if self.dask is not None and (self.gpus or self.cores_per_eval is not None):
+            raise SettingsError(
+                "gpus and cores_per_eval do not belong to the launcher 'dask', whose workers have what they were "
+                f"started with; use dask_resources: got {self.gpus!r} and {self.cores_per_eval!r}"
+            )
+        if self.cluster is not None or self.dask is not None:
             return
         cores = len(os.sched_getaffinity(0))
         if self.capacity * (self.cores_per_eval or 0) > cores:
@@ -99,6 +106,12 @@ class EvaluationSettings:
         """How many evaluations run at once."""
         nodes = self.cluster or self.urika
         return self.slots or (nodes.slots if nodes else len(os.sched_getaffinity(0)))
+
+    @property
+    def most_at_once(self) -> int:
+        """How many evaluations run as soon as they are launched, as far as is known before."""
+        is_open = self.slots is None and self.dask is not None and not self.dask.is_local
+        return sys.maxsize if is_open else self.capacity
 
     @property
     def start(self) -> Path:
@@ -125,6 +138,8 @@ class EvaluationSettings:
         """How many nodes an evaluation has, or which part of one."""
         if self.urika is not None:
             return self.urika.nodes_per_eval
+        if self.dask is not None and not self.dask.is_local:
+            return 1.0  # a worker's place
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
 
     def check_here(self) -> None:
@@ -164,6 +179,6 @@ class EvaluationSettings:
         if (cluster := self.cluster_around(wrapping)) is not None:
             return cluster_launcher(cluster, root, study_id, self.capacity)
         if self.dask is not None:
-            return DaskLauncher(root, replace(self.dask, slots=self.slots))
+            return DaskLauncher(root, replace(self.dask, slots=self.slots), [self.start])
         gpus = (visible_gpus() if self.urika is None else []) if self.gpus is None else self.gpus
         return LocalLauncher(root, self.capacity, gpus, self.cores_per_eval)

@@ -18,7 +18,7 @@ _ENDING_SECONDS = 6.0
 """For the evaluations to end, of which those that ignore SIGTERM are killed after five."""
 
 
-class _Wake(Exception):  # noqa: N818 - no error: it ends a wait
+class _Wake(BaseException):  # what catches every Exception must not catch it
     """A signal came while nothing was being done."""
 
 

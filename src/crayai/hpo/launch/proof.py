@@ -201,6 +201,13 @@ class Proofs:
             path.symlink_to(DRIVER)
         return str(path.readlink())
 
+    def take(self, name: str) -> None:
+        """Take a task away from whoever has claimed it; who looks at his claim then ends it."""
+        part = self.directory / f"{name}.claim~"
+        part.unlink(missing_ok=True)
+        part.symlink_to(DRIVER)
+        part.rename(self.directory / f"{name}.claim")
+
     def owner(self, name: str) -> str:
         """Return who has claimed a task; empty: nobody."""
         try:
