@@ -87,20 +87,7 @@ def conduct(
             launcher.start()
         loop = _loop(opened, settings, launcher, observer, budget or Budget(), checkpoints, sight)
         loop.is_brief = is_brief
-        stopped = "the driver died"
-        try:
-            with loop.interrupts.caught():
-                loop.run()
-            stopped = loop.end_reason
-        except CrayaiError as error:
-            stopped = str(error).splitlines()[0]
-            raise
-        finally:
-            if not loop.has_left:
-                launcher.close()
-            observer.end(opened.search)
-            with suppress(StoreError):
-                opened.log.record_settings({"stopped": stopped})
+        _run(loop, opened)
         return Conducted(
             opened.search,
             loop.end_reason,
@@ -109,6 +96,24 @@ def conduct(
             loop.is_out_of_time,
             loop.has_left,
         )
+
+
+def _run(loop: Loop, opened: OpenStudy) -> None:
+    """Run the loop; leave nothing behind, and on record why it stopped."""
+    stopped = "the driver died"
+    try:
+        with loop.interrupts.caught():
+            loop.run()
+        stopped = loop.end_reason
+    except CrayaiError as error:
+        stopped = str(error).splitlines()[0]
+        raise
+    finally:
+        if not loop.has_left:
+            loop.launcher.close()
+        loop.observer.end(opened.search)
+        with suppress(StoreError):
+            opened.log.record_settings({"stopped": stopped})
 
 
 def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Sight:
