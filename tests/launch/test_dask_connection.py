@@ -1,6 +1,7 @@
 """What becomes of a study when Dask's scheduler, or its workers, come and go, or were never there."""
 
 import gc
+import threading
 from contextlib import closing
 
 import pytest
@@ -95,12 +96,14 @@ def test_a_scheduler_that_is_gone(cluster, tmp_path, monkeypatch):
     with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:
         task = make_task(tmp_path, 0, ["true"])
         launcher.submit(task)
+        threads = threading.active_count()
         scheduler.kill()
         scheduler.wait()
         client = launcher._connection._client
         wait_until(launcher, lambda: launcher.notices() and client.status == "closed", "it has given up")
         for _ in range(3):
             launcher.wait(0.2)
+        assert threading.active_count() <= threads, "each try leaves a thread"
         assert launcher.waiting() == {task.tag}
         assert launcher.find(task)
 

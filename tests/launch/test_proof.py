@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from crayai.hpo.launch.proof import Proofs, name_of, script_of
+from crayai.hpo.launch.proof import DRIVER, Proofs, name_of, script_of
 from crayai.hpo.testing.launchers import make_task
 
 
@@ -75,3 +75,12 @@ def test_a_second_job(task, proofs):
     """What a job has claimed no other one runs."""
     assert run(task, proofs) == (3, 1)
     assert run(task, proofs, job="8.pbs0") == (0, 1)
+
+
+def test_what_is_taken_away(proofs):
+    """A claim that is taken away is the driver's, whoever had it, and also where nobody had."""
+    for number, owner in enumerate(["", "job"]):
+        if owner:
+            (proofs.directory / f"{number}.claim").symlink_to(owner)
+        proofs.take(str(number))
+        assert proofs.owner(str(number)) == DRIVER

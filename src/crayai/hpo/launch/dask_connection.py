@@ -129,7 +129,15 @@ class Connection:
             ) from error
 
     def _client_within(self, seconds: float) -> Any:
-        return self._distributed.Client(self._address(), timeout=seconds, set_as_default=False)
+        """Return another client; one that finds no scheduler is closed, for it has a thread of its own already."""
+        address, kind = self._address(), self._distributed.Client
+        client = kind.__new__(kind)
+        try:
+            kind.__init__(client, address, timeout=seconds, set_as_default=False)
+        except BaseException:
+            _close(client)
+            raise
+        return client
 
     def _trouble(self, check: str) -> str:
         """Return what some of the workers say when they run `check`; empty: nothing, as a worker that hangs does."""
@@ -224,9 +232,11 @@ class Connection:
 
 
 def _close(one: Any) -> None:
-    """Close a client or a cluster, which may be gone already."""
+    """Close a client or a cluster; one that has given up by itself has left its thread."""
     with suppress(Exception):
         one.close(timeout=_RECONNECT_SECONDS)
+    with suppress(Exception):
+        one._loop_runner.stop()  # noqa: SLF001 - nothing public does
 
 
 def _words(error: BaseException) -> str:
