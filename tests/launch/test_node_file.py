@@ -138,6 +138,20 @@ def test_a_step_that_is_cancelled(launcher, tmp_path):
 
 
 @pytest.mark.usefixtures("job")
+def test_a_driver_that_begins_while_a_step_does(tmp_path):
+    """The files of steps are replaced, not written over: a shell that reads one reads on in what it has begun."""
+    NodeFile(tmp_path, Shape(nodes=3)).look()
+    paths = [tmp_path / "jobs" / name for name in ("step", "start", "environment", "nodes/0", "nodes/all")]
+    before = [path.stat().st_ino for path in paths]
+    files = [path.open() for path in paths]  # the numbers of files that are open are not given anew
+    NodeFile(tmp_path, Shape(nodes=3)).look()
+    for path, file, number in zip(paths, files, before, strict=True):
+        assert path.stat().st_ino != number
+        assert file.read() == path.read_text()
+        file.close()
+
+
+@pytest.mark.usefixtures("job")
 def test_a_job_that_is_too_small(tmp_path):
     """More nodes than there are: the message names the other way."""
     with pytest.raises(LaunchError, match=r"has 3 nodes, and nodes=4 .* mode='jobs'"):

@@ -171,12 +171,12 @@ class NodeFile:
         return self._nodes[slot * shape.nodes_per_eval : (slot + 1) * shape.nodes_per_eval]
 
     def _write(self, shape: Shape) -> None:
+        """Write all files anew, each at once: steps of an earlier driver may just be reading them."""
         quoted = shlex.quote(str(self._root))
         (self._root / "nodes").mkdir(mode=0o700, parents=True, exist_ok=True)
         for slot in range(shape.slots):
-            lines = [f"{node}\n" for node in self._of_slot(slot, shape)]
-            (self._root / "nodes" / str(slot)).write_text("".join(lines), encoding="utf-8")
-        shutil.copyfile(os.environ["PBS_NODEFILE"], self._root / "nodes" / "all")
+            _replace(self._root / "nodes" / str(slot), "".join(f"{node}\n" for node in self._of_slot(slot, shape)))
+        _replace(self._root / "nodes" / "all", Path(os.environ["PBS_NODEFILE"]).read_text(encoding="utf-8"))
         host_files = " ".join(f'{name}={quoted}/nodes/"$2"' for name in _HOST_FILES)
         words = {"root": quoted, "here": shlex.quote(self._here), "asking": shlex.join(self._asking)}
         texts = {
@@ -186,10 +186,16 @@ class NodeFile:
             "environment": exports(),
         }
         for name, text in texts.items():
-            path = self._root / name
-            path.touch(mode=0o600)
-            path.write_text(text, encoding="utf-8")
+            _replace(self._root / name, text)
         self._is_written = True
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file for its user alone; who reads the old one reads on in that."""
+    part = path.with_name(f"{path.name}~")
+    part.touch(mode=0o600)
+    part.write_text(text, encoding="utf-8")
+    part.rename(path)
 
 
 def _nodes_of(path: Path) -> list[str]:
