@@ -131,7 +131,7 @@ class Pbs:
 
     def submission_of(self, job: str) -> str:
         """Return the name of the array of a job, or its own."""
-        return re.sub(r"\[\d+\]", "[]", job)
+        return _array_of(job)
 
     def ask(self, name: str, known: Sequence[str]) -> list[str]:
         """Return the command that asks for all jobs of a study; those that ended count where the server keeps them.
@@ -212,8 +212,13 @@ def queue_of(jobs: Mapping[str, Mapping[str, Any]], seen: Callable[[Mapping[str,
     for name, facts in jobs.items():
         output = str(facts.get("Output_Path", "")).partition(":")[2]
         if output:
-            submitted[str(Path(output).parent / "submit")] = re.sub(r"\[\d+\]", "[]", name)
+            submitted[str(Path(output).parent / "submit")] = _array_of(name)
     return Queue({name: seen(facts) for name, facts in jobs.items()}, submitted)
+
+
+def _array_of(job: str) -> str:
+    """Return the name of the array of a job, or its own."""
+    return re.sub(r"\[\d+\]", "[]", job)
 
 
 def _seen(facts: Mapping[str, Any]) -> Seen:
