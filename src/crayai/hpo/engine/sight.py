@@ -114,9 +114,11 @@ class Sight:
 
     def take_in(self) -> None:
         """Record what is there, of an earlier driver too, once it is complete."""
+        if self._is_over:
+            return
         with suppress(OSError, StoreError):
             facts = facts_in(self.file.read_text(encoding="utf-8", errors="replace"))
-            if not self._is_over and "over" in facts:
+            if "over" in facts:
                 number = facts.get("evaluation", [""])[0]
                 self.opened.record_seen(int(number) if number.isdecimal() else 0, seen_of(facts))
                 self._is_over = True
