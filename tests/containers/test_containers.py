@@ -12,8 +12,8 @@ import pytest
 
 from crayai import hpo
 from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.engines import own_failure
+from crayai.hpo.launch.containers.container import Container
+from crayai.hpo.launch.containers.engines import own_failure
 from crayai.hpo.launch.wrapping import wrapping_of
 from crayai.hpo.records import Completed
 from crayai.hpo.store.query import Reader

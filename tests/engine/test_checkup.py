@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from crayai.hpo.engine import doctor
 from crayai.hpo.engine.checkpoints import Checkpoints
-from crayai.hpo.engine.checkup import Verdict, check_up, estimate_from, similar_marker, suggested_repeats
-from crayai.hpo.engine.doctor import examine, run_default_point, snapshot
-from crayai.hpo.engine.estimate import Rounds
+from crayai.hpo.engine.doctor import examine as doctor
+from crayai.hpo.engine.doctor.checkup import Verdict, check_up, estimate_from, similar_marker, suggested_repeats
+from crayai.hpo.engine.doctor.estimate import Rounds
+from crayai.hpo.engine.doctor.examine import examine, run_default_point, snapshot
+from crayai.hpo.engine.doctor.probes import BAD_VALUE, Prober, Role, far_value
 from crayai.hpo.engine.evaluation_settings import EvaluationSettings
-from crayai.hpo.engine.probes import BAD_VALUE, Prober, Role, far_value
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import StrategySettings, Study
 from crayai.hpo.engine.tasks import TaskMaker

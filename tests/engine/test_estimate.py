@@ -2,7 +2,7 @@
 
 import pytest
 
-from crayai.hpo.engine.estimate import (
+from crayai.hpo.engine.doctor.estimate import (
     Estimate,
     Rounds,
     checkpoints_at_once,

@@ -5,8 +5,8 @@ import pytest
 from crayai.hpo.engine.clusters import Cluster
 from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.dask_settings import Dask
+from crayai.hpo.launch.containers.container import Container
+from crayai.hpo.launch.dask.settings import Dask
 
 
 @pytest.mark.parametrize("cluster", [None, Cluster(manager="pbs")])

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from crayai.hpo.engine import doctor
-from crayai.hpo.engine.checkup import check_up
-from crayai.hpo.engine.doctor import examine
+from crayai.hpo.engine.doctor import examine as doctor
+from crayai.hpo.engine.doctor.checkup import check_up
+from crayai.hpo.engine.doctor.examine import examine
+from crayai.hpo.engine.doctor.findings import Verdict
+from crayai.hpo.engine.doctor.population_checks import check_population
+from crayai.hpo.engine.doctor.probes import Role
 from crayai.hpo.engine.evaluation_settings import EvaluationSettings
-from crayai.hpo.engine.findings import Verdict
-from crayai.hpo.engine.population_checks import check_population
-from crayai.hpo.engine.probes import Role
 from crayai.hpo.engine.study import StrategySettings, Study
 from crayai.hpo.space.hyperparameters import Choice, Constant, Float, Int
 from crayai.hpo.space.space import Space

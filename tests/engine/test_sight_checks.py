@@ -2,10 +2,10 @@
 
 import pytest
 
+from crayai.hpo.engine.doctor.findings import Verdict
+from crayai.hpo.engine.doctor.sight_checks import check_sight
 from crayai.hpo.engine.evaluation_settings import EvaluationSettings
-from crayai.hpo.engine.findings import Verdict
-from crayai.hpo.engine.sight_checks import check_sight
-from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.containers.container import Container
 
 BARE = "machine node1\nevaluation \npython /usr/bin/python3\nversion 3.11.2\nprefix /usr\npackage numpy 1.26\n"
 PLAIN = Container(image="/i.sif", engine="apptainer")

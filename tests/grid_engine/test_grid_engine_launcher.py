@@ -7,8 +7,8 @@ import pytest
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss
-from crayai.hpo.launch.batch import BatchLauncher
-from crayai.hpo.launch.grid_engine import GridEngine
+from crayai.hpo.launch.batch.grid_engine import GridEngine
+from crayai.hpo.launch.batch.launcher import BatchLauncher
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 
 RUNS_ON = ["sh", "-c", "sleep 1000"]

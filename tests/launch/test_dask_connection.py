@@ -8,10 +8,10 @@ import pytest
 from dask_cluster import WAITS, cluster_in
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch import dask_connection, dask_launcher
 from crayai.hpo.launch.base import Exited, Gone, Loss
-from crayai.hpo.launch.dask_launcher import DaskLauncher
-from crayai.hpo.launch.dask_settings import Dask
+from crayai.hpo.launch.dask import connection, launcher
+from crayai.hpo.launch.dask.launcher import DaskLauncher
+from crayai.hpo.launch.dask.settings import Dask
 from crayai.hpo.testing.launchers import ends_of, make_task, wait_until
 
 distributed = pytest.importorskip("distributed")
@@ -58,7 +58,7 @@ def threads():
 )
 def test_a_scheduler_that_is_started_again(cluster, tmp_path, monkeypatch):
     """What is submitted meanwhile begins when it is back, and the user knows."""
-    monkeypatch.setattr(dask_connection, "_BACK_OFF_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "_BACK_OFF_SECONDS", 0.5)
     scheduler, worker = cluster.start_scheduler(), cluster.start_worker()
     port = int(cluster.address.rpartition(":")[2])
     with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:
@@ -89,9 +89,9 @@ def test_a_scheduler_that_is_started_again(cluster, tmp_path, monkeypatch):
 @pytest.mark.fault("Dask's scheduler dies for good", "the study waits, and ends without a crash when it is told to")
 def test_a_scheduler_that_is_gone(cluster, tmp_path, monkeypatch):
     """A client that has given up is as good as any other."""
-    monkeypatch.setattr(dask_connection, "_CONNECT_SECONDS", 1)
-    monkeypatch.setattr(dask_connection, "_RECONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(dask_connection, "_BACK_OFF_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(connection, "_RECONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "_BACK_OFF_SECONDS", 0.1)
     scheduler = cluster.start_scheduler()
     with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:
         task = make_task(tmp_path, 0, ["true"])
@@ -125,7 +125,7 @@ def test_a_scheduler_that_moves(cluster, tmp_path):
 @pytest.mark.fault("the next driver is given another cluster of Dask", "what runs on the first one ends there, once")
 def test_another_cluster(threads, tmp_path, monkeypatch):
     """Its scheduler knows nothing of what has begun elsewhere, and begins what has not."""
-    monkeypatch.setattr(dask_launcher, "_SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(launcher, "_SETTLE_SECONDS", 0.2)
     first = DaskLauncher(tmp_path, Dask(address=threads(1).scheduler_address))
     tasks = [make_task(tmp_path, number, ["sh", "-c", WAITS]) for number in range(2)]
     for task in tasks:
@@ -203,7 +203,7 @@ def test_a_scheduler_file_that_is_none(text, tmp_path):
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tls://127.0.0.1:1", "nonsense://127.0.0.1:1"])
 def test_nobody_there(address, tmp_path, monkeypatch):
     """It is said at once, before anything runs."""
-    monkeypatch.setattr(dask_connection, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 1)
     with pytest.raises(LaunchError, match=f"no scheduler of Dask answers at {address}"):
         DaskLauncher(tmp_path, Dask(address=address))
 

@@ -10,8 +10,8 @@ import pytest
 
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.base import Exited, Gone, Loss
-from crayai.hpo.launch.dask_launcher import DaskLauncher
-from crayai.hpo.launch.dask_settings import Dask
+from crayai.hpo.launch.dask.launcher import DaskLauncher
+from crayai.hpo.launch.dask.settings import Dask
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 
 distributed = pytest.importorskip("distributed")

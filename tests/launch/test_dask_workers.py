@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from dask_cluster import WAITS, cluster_in, has_ended
 
-from crayai.hpo.launch import dask_launcher
 from crayai.hpo.launch.base import Exited, Gone, Loss, NotStarted, Withdrawn
-from crayai.hpo.launch.dask_launcher import DaskLauncher
-from crayai.hpo.launch.dask_settings import Dask
+from crayai.hpo.launch.dask import launcher as module
+from crayai.hpo.launch.dask.launcher import DaskLauncher
+from crayai.hpo.launch.dask.settings import Dask
 from crayai.hpo.testing.launchers import ends_of, make_task, wait_until
 
 pytest.importorskip("distributed")
@@ -87,7 +87,7 @@ def test_a_directory_that_is_not_there(launcher, tmp_path):
 @pytest.mark.fault("a program on a worker of Dask ignores SIGTERM when it is cancelled", "it is killed soon")
 def test_a_program_that_ignores_sigterm(launcher, tmp_path, monkeypatch):
     """A cancel is over as soon as it was killed."""
-    monkeypatch.setattr(dask_launcher, "_SETTLE_SECONDS", 1000.0)
+    monkeypatch.setattr(module, "_SETTLE_SECONDS", 1000.0)
     task = begun(launcher, tmp_path, "trap '' TERM; echo $$ > log; while :; do sleep 0.05; done")
     pid = pid_in(tmp_path / "log")
     launcher.cancel([task.tag])
@@ -135,7 +135,7 @@ def test_a_worker_that_is_told_to_end(cluster, tmp_path):
 )
 def test_a_worker_that_hangs(cluster, tmp_path, monkeypatch):
     """No second attempt begins while the first one beats."""
-    monkeypatch.setattr(dask_launcher, "_SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_SETTLE_SECONDS", 0.2)
     cluster.start_scheduler(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="1s")
     worker = cluster.start_worker()
     with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:
@@ -152,8 +152,8 @@ def test_a_worker_that_hangs(cluster, tmp_path, monkeypatch):
 @pytest.mark.fault("a node of Dask hangs, and comes back later", "its evaluation is lost; what is left of it ends")
 def test_a_node_that_hangs(cluster, tmp_path, monkeypatch):
     """Without a pulse it is given up, and does not go on when the node does."""
-    monkeypatch.setattr(dask_launcher, "_SETTLE_SECONDS", 0.2)
-    monkeypatch.setattr(dask_launcher, "_SILENT_SECONDS", 3.0)
+    monkeypatch.setattr(module, "_SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 3.0)
     cluster.start_scheduler(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="1s")
     worker = cluster.start_worker()
     with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from crayai.hpo.launch.binds import Bind
-from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.engines import ENGINES
+from crayai.hpo.launch.containers.binds import Bind
+from crayai.hpo.launch.containers.container import Container
+from crayai.hpo.launch.containers.engines import ENGINES
 from crayai.hpo.launch.wrapping import Wrapping
 
 BINDS = (Bind("/work", "/work"), Bind("/data", "/in", "ro"))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.launch.base import Limit, Loss
-from crayai.hpo.launch.dialect import Answer, Standing, Trouble
-from crayai.hpo.launch.grid_engine import GridEngine
-from crayai.hpo.launch.inherited import exports
+from crayai.hpo.launch.batch.dialect import Answer, Standing, Trouble
+from crayai.hpo.launch.batch.grid_engine import GridEngine
+from crayai.hpo.launch.batch.inherited import exports
 
 QUEUE = (Path(__file__).parent / "recorded" / "sge-8.1.9-queue.xml").read_text()
 """``qstat -xml -u root; qstat -xml -j crayai-t1``: three arrays, of which one has only begun."""

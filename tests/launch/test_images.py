@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.errors import LaunchError, SettingsError
-from crayai.hpo.launch.binds import Bind, binds_of
-from crayai.hpo.launch.container import Container, container_of, with_engine
-from crayai.hpo.launch.engines import ENGINES
-from crayai.hpo.launch.images import check_image, check_mount_points, identity
-from crayai.hpo.launch.storage import charliecloud_has_environment
+from crayai.hpo.launch.containers.binds import Bind, binds_of
+from crayai.hpo.launch.containers.container import Container, container_of, with_engine
+from crayai.hpo.launch.containers.engines import ENGINES
+from crayai.hpo.launch.containers.images import check_image, check_mount_points, identity
+from crayai.hpo.launch.containers.storage import charliecloud_has_environment
 from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 
 

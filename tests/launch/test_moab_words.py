@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.launch.base import Limit, Loss
-from crayai.hpo.launch.dialect import Answer, Standing, Trouble
-from crayai.hpo.launch.moab import Moab
+from crayai.hpo.launch.batch.dialect import Answer, Standing, Trouble
+from crayai.hpo.launch.batch.moab import Moab
 
 SCRIPT = Path("/study/jobs/17/submit")
 ENDED = (

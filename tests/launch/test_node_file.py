@@ -11,9 +11,9 @@ import pytest
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Exited, Withdrawn
-from crayai.hpo.launch.node_file import NodeFile
-from crayai.hpo.launch.nodes import Shape
-from crayai.hpo.launch.steps import StepLauncher
+from crayai.hpo.launch.steps.launcher import StepLauncher
+from crayai.hpo.launch.steps.node_file import NodeFile
+from crayai.hpo.launch.steps.nodes import Shape
 from crayai.hpo.testing.batch_stand_in import StandIn
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 

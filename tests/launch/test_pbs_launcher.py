@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch import batch as engine
-from crayai.hpo.launch import verdicts
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
-from crayai.hpo.launch.batch import BatchLauncher
+from crayai.hpo.launch.batch import launcher as engine
+from crayai.hpo.launch.batch import verdicts
+from crayai.hpo.launch.batch.launcher import BatchLauncher
+from crayai.hpo.launch.batch.moab import Moab
+from crayai.hpo.launch.batch.pbs import Pbs
+from crayai.hpo.launch.batch.torque import Torque
 from crayai.hpo.launch.calls import Call, ask
-from crayai.hpo.launch.moab import Moab
-from crayai.hpo.launch.pbs import Pbs
-from crayai.hpo.launch.torque import Torque
 from crayai.hpo.testing.batch_stand_in import StandIn
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from crayai.hpo.launch import grid_engine_site, moab_site, pbs_site
-from crayai.hpo.launch.dialect import Answer
+from crayai.hpo.launch.batch.dialect import Answer
+from crayai.hpo.launch.sites import grid_engine, moab, pbs
 
 # written by hand after pbs_queue_attributes(7B), pbs_server_attributes(7B) and pbsnodes(8B) of OpenPBS 23.06
 QUEUES = """\
@@ -84,26 +84,26 @@ def answers(*texts):
 
 def test_queues_of_pbs():
     """Each queue has a row for each kind of node, and limits of its own."""
-    large, small, old, _ = pbs_site.partitions(answers(QUEUES, SERVER, NODES))
+    large, small, old, _ = pbs.partitions(answers(QUEUES, SERVER, NODES))
     assert (large.name, large.is_default, large.is_up, large.nodes, large.idle) == ("workq", True, True, 2, 1)
     assert (large.cpus, large.memory_mb, large.gpus) == (64, 257622, 4)
     assert (large.most_seconds, large.default_seconds) == (86400, 3600)
     assert (small.name, small.cpus, small.memory_mb, small.gpus, small.idle) == ("workq", 16, 65536, 0, 1)
     assert (old.name, old.is_default, old.is_up, old.most_seconds) == ("old", False, False, math.inf)
-    assert pbs_site.partitions([Answer(111, "", "Connection refused")] * 3) == []
+    assert pbs.partitions([Answer(111, "", "Connection refused")] * 3) == []
 
 
 def test_limits_of_pbs():
     """An array's size is the server's, the number of jobs the queue's."""
-    limits = pbs_site.queue_limits(answers(QUEUES, SERVER, NODES), "workq")
+    limits = pbs.queue_limits(answers(QUEUES, SERVER, NODES), "workq")
     assert (limits.together, limits.most, limits.whose) == (10000, 200, "one user")
-    limits = pbs_site.queue_limits(answers("Queue: batch\n    max_user_queuable = 50\n", "Server: t\n", ""), "batch")
+    limits = pbs.queue_limits(answers("Queue: batch\n    max_user_queuable = 50\n", "Server: t\n", ""), "batch")
     assert (limits.together, limits.most) == (0, 50)
 
 
 def test_nodes_of_torque():
     """TORQUE tells the memory in a list."""
-    (one,) = pbs_site.partitions(answers("Queue: batch\n    started = True\n", "Server: t\n", TORQUE_NODES))
+    (one,) = pbs.partitions(answers("Queue: batch\n    started = True\n", "Server: t\n", TORQUE_NODES))
     assert (one.is_default, one.nodes, one.idle, one.cpus, one.memory_mb) == (True, 2, 1, 4, 4000)
 
 
@@ -117,23 +117,23 @@ def test_nodes_of_torque():
 )
 def test_what_is_wanted_of_pbs(words, queue, seconds):
     """The ways in which qsub takes a queue and a limit of time."""
-    assert pbs_site.partition_wanted(words) == queue
-    assert pbs_site.seconds_wanted(words) == seconds
+    assert pbs.partition_wanted(words) == queue
+    assert pbs.seconds_wanted(words) == seconds
 
 
 def test_nodes_of_moab():
     """Nodes are counted for all queues."""
     said = '<Data><Object>queue</Object><cluster LocalIdleNodes="7" LocalUpNodes="922" LocalUpProcs="18440"/></Data>'
-    (one,) = moab_site.partitions(answers(said))
+    (one,) = moab.partitions(answers(said))
     assert (one.is_default, one.nodes, one.idle, one.cpus) == (True, 922, 7, 20)
-    assert moab_site.partitions([Answer(255, "", "ERROR:  cannot connect")]) == []
+    assert moab.partitions([Answer(255, "", "ERROR:  cannot connect")]) == []
 
 
 def test_queues_of_grid_engine():
     """Slots are counted, and the shorter limit counts."""
-    main, short = grid_engine_site.partitions(answers(QCONF, SLOTS))
+    main, short = grid_engine.partitions(answers(QCONF, SLOTS))
     assert (main.name, main.nodes, main.idle, main.most_seconds) == ("main.q", 8, 6, math.inf)
     assert (short.name, short.nodes, short.idle, short.most_seconds) == ("short.q", 4, 4, 3540)
     words = ["-q", "short.q@node1,main.q", "-l", "h_rt=600"]
-    assert grid_engine_site.partition_wanted(words) == "short.q"
-    assert grid_engine_site.seconds_wanted(words) == 600
+    assert grid_engine.partition_wanted(words) == "short.q"
+    assert grid_engine.seconds_wanted(words) == 600

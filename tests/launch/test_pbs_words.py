@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.launch.base import Limit, Loss
-from crayai.hpo.launch.dialect import Answer, Standing, Trouble
-from crayai.hpo.launch.inherited import exports
-from crayai.hpo.launch.pbs import Pbs
-from crayai.hpo.launch.torque import Torque
+from crayai.hpo.launch.batch.dialect import Answer, Standing, Trouble
+from crayai.hpo.launch.batch.inherited import exports
+from crayai.hpo.launch.batch.pbs import Pbs
+from crayai.hpo.launch.batch.torque import Torque
 
 ARRAY = (Path(__file__).parent / "recorded" / "openpbs-23.06-array.json").read_text()
 """Of OpenPBS 23.06.06: ``qstat -x -t -f -F json '4[]'``, without most variables."""

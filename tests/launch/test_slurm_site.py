@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from crayai.hpo.launch import slurm_site as site
-from crayai.hpo.launch.dialect import Answer
+from crayai.hpo.launch.batch.dialect import Answer
+from crayai.hpo.launch.sites import slurm as site
 
 # written by hand after sinfo(1) of Slurm 22.05; the second row is of a site with two kinds of nodes in a partition
 SINFO = """\

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from crayai.hpo.launch import slurm_steps
 from crayai.hpo.launch.base import Limit, Loss
-from crayai.hpo.launch.dialect import Answer, Standing, Trouble
-from crayai.hpo.launch.slurm import Slurm, has_option
+from crayai.hpo.launch.batch.dialect import Answer, Standing, Trouble
+from crayai.hpo.launch.batch.slurm import Slurm, has_option
+from crayai.hpo.launch.steps import slurm as slurm_steps
 
 CANCELLED = "slurmstepd: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-11-23T10:00:00"
 

@@ -1,7 +1,7 @@
 """What stands in a study's directory of jobs."""
 
-from crayai.hpo.launch.slurm import Slurm
-from crayai.hpo.launch.spool import Spool
+from crayai.hpo.launch.batch.slurm import Slurm
+from crayai.hpo.launch.batch.spool import Spool
 from crayai.hpo.testing.launchers import make_task
 
 

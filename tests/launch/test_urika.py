@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crayai import hpo
-from crayai.hpo.engine.estimate import Estimate, Rounds, nodes_of
+from crayai.hpo.engine.doctor.estimate import Estimate, Rounds, nodes_of
 from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.errors import LaunchError, SettingsError
 from crayai.hpo.launch.urika import Urika

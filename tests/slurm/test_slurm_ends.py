@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from slurm_cluster import missing
 
-from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
-from crayai.hpo.launch.batch import BatchLauncher
-from crayai.hpo.launch.nodes import Shape
-from crayai.hpo.launch.slurm import Slurm
-from crayai.hpo.launch.steps import StepLauncher
+from crayai.hpo.launch.batch.launcher import BatchLauncher
+from crayai.hpo.launch.batch.slurm import Slurm
+from crayai.hpo.launch.steps.allocation import Allocation
+from crayai.hpo.launch.steps.launcher import StepLauncher
+from crayai.hpo.launch.steps.nodes import Shape
 from crayai.hpo.testing.launchers import ends_of, make_task, wait_until
 
 FOREVER = ["sh", "-c", "sleep 1000"]

@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 
-from crayai.hpo.launch.allocation import Allocation
 from crayai.hpo.launch.base import Exited, Gone, Loss, NotStarted, Withdrawn
-from crayai.hpo.launch.batch import BatchLauncher
-from crayai.hpo.launch.nodes import Shape
-from crayai.hpo.launch.slurm import Slurm
-from crayai.hpo.launch.steps import StepLauncher
+from crayai.hpo.launch.batch.launcher import BatchLauncher
+from crayai.hpo.launch.batch.slurm import Slurm
+from crayai.hpo.launch.steps.allocation import Allocation
+from crayai.hpo.launch.steps.launcher import StepLauncher
+from crayai.hpo.launch.steps.nodes import Shape
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 
 POLL_SECONDS = 0.5

@@ -13,9 +13,9 @@ import pytest
 from crayai import hpo
 from crayai.hpo.engine.clusters import manager_here
 from crayai.hpo.launch.base import Exited, Gone, Withdrawn
-from crayai.hpo.launch.batch import BatchLauncher
-from crayai.hpo.launch.dialect import Answer, Standing
-from crayai.hpo.launch.torque_on_slurm import TorqueOnSlurm, is_here
+from crayai.hpo.launch.batch.dialect import Answer, Standing
+from crayai.hpo.launch.batch.launcher import BatchLauncher
+from crayai.hpo.launch.batch.torque_on_slurm import TorqueOnSlurm, is_here
 from crayai.hpo.testing.launchers import LauncherConformance, ends_of, make_task, wait_until
 
 LIBRARIES = ["libslurm-perl", "libslurmdb-perl", "libswitch-perl"]

@@ -18,11 +18,10 @@ from rich.text import Text
 
 from crayai.cli.run import plan_of, study_arguments
 from crayai.cli.studyfile import Plan
-from crayai.hpo.engine.bench import Watcher
-from crayai.hpo.engine.checkup import check_up, estimate_from
 from crayai.hpo.engine.conduct import check_program
-from crayai.hpo.engine.doctor import examine, run_default_point
-from crayai.hpo.engine.estimate import (
+from crayai.hpo.engine.doctor.bench import Watcher
+from crayai.hpo.engine.doctor.checkup import check_up, estimate_from
+from crayai.hpo.engine.doctor.estimate import (
     Estimate,
     checkpoint_bytes,
     log_bytes,
@@ -32,10 +31,11 @@ from crayai.hpo.engine.estimate import (
     size,
     span,
 )
+from crayai.hpo.engine.doctor.examine import examine, run_default_point
+from crayai.hpo.engine.doctor.findings import Check, Verdict
+from crayai.hpo.engine.doctor.probes import Prober, Role
+from crayai.hpo.engine.doctor.site_checks import check_site
 from crayai.hpo.engine.failures import explain
-from crayai.hpo.engine.findings import Check, Verdict
-from crayai.hpo.engine.probes import Prober, Role
-from crayai.hpo.engine.site_checks import check_site
 from crayai.hpo.engine.study import with_seed
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError

@@ -21,7 +21,7 @@ from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import with_seed
 from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.launch.driver_job import AGAIN
+from crayai.hpo.launch.batch.driver_job import AGAIN
 from crayai.hpo.store.base import MemoryLog
 
 _TYPES: dict[str, Any] = {

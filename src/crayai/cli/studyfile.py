@@ -15,7 +15,7 @@ from crayai.hpo.engine.policies import KEYS as POLICY_KEYS
 from crayai.hpo.engine.policies import POLICIES
 from crayai.hpo.engine.study import STRATEGIES, StrategySettings, Study, nearest, strategy_arguments
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.dask_settings import Dask
+from crayai.hpo.launch.dask.settings import Dask
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.space.parse import space_from_lines, space_from_table

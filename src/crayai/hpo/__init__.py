@@ -24,7 +24,7 @@ from crayai.hpo.errors import (
 from crayai.hpo.evaluator import Evaluator
 from crayai.hpo.genetic import Optimizer as GeneticOptimizer
 from crayai.hpo.grid import Optimizer as GridOptimizer
-from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.containers.container import Container
 from crayai.hpo.params import Params
 from crayai.hpo.pbt import Optimizer as PBTOptimizer
 from crayai.hpo.random import Optimizer as RandomOptimizer

@@ -11,8 +11,8 @@ from crayai.hpo.engine.evaluation_settings import EvaluationSettings
 from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.study import Goal
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.dask_settings import Dask
+from crayai.hpo.launch.containers.container import Container
+from crayai.hpo.launch.dask.settings import Dask
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import surroundings
 from crayai.hpo.strategy.base import check_at_least

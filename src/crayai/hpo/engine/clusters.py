@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crayai.hpo.errors import LaunchError, SettingsError
-from crayai.hpo.launch import node_file, slurm_site, slurm_steps, torque_on_slurm
-from crayai.hpo.launch.allocation import Allocation
-from crayai.hpo.launch.batch import BatchLauncher
+from crayai.hpo.launch.batch import torque_on_slurm
+from crayai.hpo.launch.batch.dialect import Dialect
+from crayai.hpo.launch.batch.driver_job import DriverJob
+from crayai.hpo.launch.batch.grid_engine import GridEngine
+from crayai.hpo.launch.batch.launcher import BatchLauncher
+from crayai.hpo.launch.batch.moab import Moab
+from crayai.hpo.launch.batch.pbs import Pbs
+from crayai.hpo.launch.batch.slurm import Slurm
+from crayai.hpo.launch.batch.torque import Torque
+from crayai.hpo.launch.batch.torque_on_slurm import TorqueOnSlurm
 from crayai.hpo.launch.calls import ask
-from crayai.hpo.launch.dialect import Dialect
-from crayai.hpo.launch.driver_job import DriverJob
-from crayai.hpo.launch.grid_engine import GridEngine
-from crayai.hpo.launch.moab import Moab
-from crayai.hpo.launch.node_file import NodeFile
-from crayai.hpo.launch.nodes import Shape
-from crayai.hpo.launch.pbs import Pbs
-from crayai.hpo.launch.slurm import Slurm
-from crayai.hpo.launch.steps import StepLauncher
-from crayai.hpo.launch.torque import Torque
-from crayai.hpo.launch.torque_on_slurm import TorqueOnSlurm
+from crayai.hpo.launch.sites import slurm as slurm_site
+from crayai.hpo.launch.steps import node_file
+from crayai.hpo.launch.steps import slurm as slurm_steps
+from crayai.hpo.launch.steps.allocation import Allocation
+from crayai.hpo.launch.steps.launcher import StepLauncher
+from crayai.hpo.launch.steps.node_file import NodeFile
+from crayai.hpo.launch.steps.nodes import Shape
 from crayai.hpo.strategy.base import check_above, check_at_least
 
 Mode = Literal["steps", "jobs"]

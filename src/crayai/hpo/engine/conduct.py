@@ -24,7 +24,7 @@ from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.errors import CrayaiError, LaunchError, SettingsError, StoreError
 from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.calls import ask
-from crayai.hpo.launch.images import check_image
+from crayai.hpo.launch.containers.images import check_image
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.launch.wrapping import Wrapping
 

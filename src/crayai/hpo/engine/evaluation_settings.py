@@ -14,11 +14,11 @@ from crayai.hpo.engine.interrupts import GRACE_SECONDS
 from crayai.hpo.engine.policies import policies_of
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.base import Launcher
-from crayai.hpo.launch.container import Container
-from crayai.hpo.launch.dask_launcher import DaskLauncher
-from crayai.hpo.launch.dask_settings import Dask
+from crayai.hpo.launch.containers.container import Container
+from crayai.hpo.launch.containers.images import check_mount_points
+from crayai.hpo.launch.dask.launcher import DaskLauncher
+from crayai.hpo.launch.dask.settings import Dask
 from crayai.hpo.launch.gpus import visible_gpus
-from crayai.hpo.launch.images import check_mount_points
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import Wrapping, wrapping_of

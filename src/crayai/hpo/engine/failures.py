@@ -7,7 +7,7 @@ import signal
 from crayai.hpo.engine.fom import last_fom, tail
 from crayai.hpo.engine.study import Study
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, NotStarted, Task
-from crayai.hpo.launch.engines import own_failure
+from crayai.hpo.launch.containers.engines import own_failure
 from crayai.hpo.records import Cause, Completed, Failed, Outcome
 
 _MEMORY = re.compile(

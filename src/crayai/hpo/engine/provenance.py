@@ -14,9 +14,9 @@ from typing import Any
 
 from crayai import __version__
 from crayai.hpo.launch.calls import ask
-from crayai.hpo.launch.container import Container, container_of
-from crayai.hpo.launch.engines import ENGINES
-from crayai.hpo.launch.images import identity
+from crayai.hpo.launch.containers.container import Container, container_of
+from crayai.hpo.launch.containers.engines import ENGINES
+from crayai.hpo.launch.containers.images import identity
 from crayai.hpo.launch.urika import Urika
 from crayai.hpo.launch.wrapping import Wrapping, wrapping_of
 

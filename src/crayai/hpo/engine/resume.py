@@ -15,7 +15,7 @@ from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study, differences, raises_budget, study_from_settings, with_seed
 from crayai.hpo.engine.workdir import StudyDirectory
 from crayai.hpo.errors import SettingsError, StudyChanged
-from crayai.hpo.launch.container import Container
+from crayai.hpo.launch.containers.container import Container
 from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.store.lock import StudyLock
 from crayai.hpo.store.sqlite import SqliteLog

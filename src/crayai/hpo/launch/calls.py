@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from crayai.hpo.launch.dialect import Answer
+from crayai.hpo.launch.batch.dialect import Answer
 
 TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 0.002

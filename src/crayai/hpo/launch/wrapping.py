@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from crayai.hpo.errors import SettingsError
-from crayai.hpo.launch.binds import Bind, binds_of
-from crayai.hpo.launch.container import Container, container_of, with_engine
-from crayai.hpo.launch.engine_words import Place, srun_arguments
-from crayai.hpo.launch.engines import ENGINES
+from crayai.hpo.launch.containers.binds import Bind, binds_of
+from crayai.hpo.launch.containers.container import Container, container_of, with_engine
+from crayai.hpo.launch.containers.engines import ENGINES
+from crayai.hpo.launch.containers.words import Place, srun_arguments
 from crayai.hpo.launch.environment import entering, pasting, prefix_of
 from crayai.hpo.launch.urika import Urika
 

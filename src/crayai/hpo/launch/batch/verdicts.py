@@ -1,0 +1,90 @@
+"""What became of a job: what it has proven itself, or else what the batch system says, and for how long it has said so.
+
+What a job says of its own end is believed, unless something outside has ended it: why, only the batch system knows.
+Where a job has left nothing, it is lost if the batch system says that it is over, or twice that it knows of none.
+"""
+
+import time
+from dataclasses import dataclass
+
+from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, Loss, NotStarted, Withdrawn
+from crayai.hpo.launch.batch.dialect import Dialect, Seen, Standing
+from crayai.hpo.launch.batch.spool import Job
+from crayai.hpo.launch.proof import DRIVER, SIGNALLED, End, Proofs
+
+_SETTLE_SECONDS = 10.0
+"""How long a proof may take to be seen here, and an accounting to hear of an end."""
+_UNLISTED = Seen(Standing.OVER, "nothing of its job any more")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Judges jobs by their `proofs`, and by what is heard of them in a `dialect`."""
+
+    proofs: Proofs
+    dialect: Dialect
+
+    def of(self, job: Job, end: End | None) -> JobStatus:
+        """Return what became of a job that has left this end, or none yet.
+
+        It must be heard twice that a job is over, for one that is requeued may seem to be for a moment; a job that was
+        told to end though the batch system knows of nothing, is waited for longer.
+        """
+        if end is not None and not end.was_asked and end.code < SIGNALLED:
+            return _proven(job, end)
+        if job.over_since is None:
+            return Alive()
+        seen = job.seen or _UNLISTED
+        is_settled = time.monotonic() - job.over_since >= _SETTLE_SECONDS and job.times_over > 1
+        if end is not None:
+            is_explained = seen.loss is not None or seen.limit is not None or not end.was_asked
+            is_sure = job.seen is not None and job.times_over > 1 and is_explained
+            return self._witnessed(job, end, seen) if is_sure or is_settled else Alive()
+        may_be_late = job.seen is None or self.proofs.claim(job.name) != DRIVER
+        return Alive() if may_be_late and not is_settled else self._unproven(job, seen)
+
+    def _witnessed(self, job: Job, end: End, seen: Seen) -> JobStatus:
+        """Return the end of a job that something outside has told to end, or killed."""
+        exited = end.exited(job.limit_seconds)
+        if job.is_cancelled:
+            return Withdrawn(end.seconds, end.location)
+        if limit := exited.limit or seen.limit or self._limit_in_log(job):
+            return Exited(exited.code, limit, end.seconds, end.location)
+        if seen.loss is not None:
+            return Gone(_words(seen), end.location, seen.loss)
+        if end.was_asked:
+            return Gone("it was told to end, and the batch system does not say by whom", end.location)
+        return exited
+
+    def _unproven(self, job: Job, seen: Seen) -> JobStatus:
+        """Return the end of a job that is over, and has left nothing; one that has not begun never will."""
+        owner = self.proofs.claim(job.name)
+        if job.is_cancelled:
+            return Withdrawn()
+        if limit := seen.limit or self._limit_in_log(job):
+            return Exited(-9, limit, None, seen.location)
+        if seen.loss is not None:
+            return Gone(_words(seen), seen.location, seen.loss)
+        if owner == DRIVER and seen.location:
+            return NotStarted(
+                f"its job on {seen.location} ended ({seen.word}), and has left nothing in {self.proofs.directory}: do "
+                f"the compute nodes see this directory? The job said: {job.words() or 'nothing'}"
+            )
+        was_deleted = owner == DRIVER and seen is not _UNLISTED
+        loss = Loss.CANCELLED if was_deleted else Loss.UNKNOWN
+        return Gone(f"{_words(seen)}, and it has left no record of its end", seen.location, loss)
+
+    def _limit_in_log(self, job: Job) -> Limit | None:
+        return self.dialect.limit_in(job.words())
+
+
+def _proven(job: Job, end: End) -> JobStatus:
+    if job.is_cancelled:
+        return Withdrawn(end.seconds, end.location)
+    return NotStarted(end.error) if end.error else end.exited(job.limit_seconds)
+
+
+def _words(seen: Seen) -> str:
+    """Return what the batch system has said of a job that was lost."""
+    reason = f" ({seen.reason})" if seen.reason else ""
+    return f"the batch system says {seen.word}{reason}"

@@ -1,0 +1,1 @@
+"""Containers around a program: what engines are, and what they run, see and keep."""

@@ -1,0 +1,1 @@
+"""Each evaluation a task of Dask."""

@@ -1,0 +1,1 @@
+"""What there is at a site, in the words of each workload manager, for the doctor."""

@@ -1,0 +1,1 @@
+"""Evaluations as steps on nodes that are held."""
