@@ -21,6 +21,7 @@ from typing import Any
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.gpus import share_gpus
+from crayai.hpo.launch.notices import Notices
 from crayai.hpo.processes import Process, own_job
 
 _LOOK_SECONDS = 0.1
@@ -58,7 +59,7 @@ class LocalLauncher:
         self._adopted: dict[str, Task] = {}
         self._dead: dict[Path, dict[str, JobStatus]] = {}
         self._confirmed: list[str] = []
-        self._notices: list[str] = []
+        self._notices = Notices()
         self._received = bytearray()
         self._keeper: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -107,8 +108,7 @@ class LocalLauncher:
 
     def notices(self) -> list[str]:
         """Return what the keeper wants to be known."""
-        told, self._notices = self._notices, []
-        return told
+        return self._notices.take()
 
     def forget(self, tags: Collection[str]) -> None:
         """Let the keeper forget, and remove exit records."""
@@ -222,7 +222,7 @@ class LocalLauncher:
                 return
             tag, told = marshal.loads(bytes(self._received[_LENGTH.size : size]))  # noqa: S302 - from our own keeper
             if tag is None:
-                self._notices.append(told)
+                self._notices.tell(told)
             else:
                 self._ends[tag] = status_of(told)
             del self._received[:size]

@@ -113,13 +113,13 @@ class BatchLauncher:
                 self._hear(queue)
             changed, self._looked_at = self._looked_at, self._spool.proofs.changed()
             left = deadline - time.monotonic()
-            if queue is not None or changed != self._looked_at or self._scheduler.has_notices or left <= 0:
+            if queue is not None or changed != self._looked_at or self._scheduler.notices or left <= 0:
                 return
             time.sleep(min(_LOOK_SECONDS, left))
 
     def notices(self) -> list[str]:
         """Return what the user should know, and was not told before."""
-        return self._scheduler.notices()
+        return self._scheduler.notices.take()
 
     def forget(self, tags: Collection[str]) -> None:
         """Remove what is kept of jobs that are on record."""
@@ -268,7 +268,7 @@ class BatchLauncher:
         if not any(one.standing is Standing.RUNS for one in seen):
             for reason in {one.reason for one in waiting} - self._reasons:
                 self._reasons.add(reason)
-                self._scheduler.notice(f"jobs that wait in the queue: {len(waiting)}, because of {reason}")
+                self._scheduler.notices.tell(f"jobs that wait in the queue: {len(waiting)}, because of {reason}")
 
     def _look_back(self, missing: Sequence[Job]) -> None:
         """Ask once more for what the queue does not list."""

@@ -8,12 +8,14 @@ from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.batch.dialect import Answer, Dialect, Queue, Seen, Trouble
 from crayai.hpo.launch.batch.spool import Spool, Submission
 from crayai.hpo.launch.calls import Call, ask
+from crayai.hpo.launch.notices import Notices
 
 _MOST_BACK_OFF_SECONDS = 60.0
 _MOST_GATHER_SECONDS = 10.0
 _GATHER_SECONDS_PER_JOB = 0.01
 """With a thousand jobs, what is to be submitted is gathered for ten seconds, with ten for a tenth of one."""
 _CANCELLED_TOGETHER = 500
+_OUTAGE, _FULL = "outage", "full"
 
 
 class Scheduler:
@@ -30,6 +32,7 @@ class Scheduler:
         calls: How many commands were run.
         most_together: How many jobs to submit at once, at most; fewer after it took no more.
         asked_at: When the last question was asked, on the monotonic clock.
+        notices: What the user is told.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Scheduler:
     ) -> None:
         self.dialect = dialect
         self.calls = 0
+        self.notices = Notices()
         self.most_together = self._most_together = most_together or dialect.most_together
         self._name, self._arguments = name, list(arguments)
         self._poll_seconds = poll_seconds
@@ -44,27 +48,11 @@ class Scheduler:
         self.asked_at = self._submitted_at = float("-inf")
         self._pause_seconds = 0.0
         self._to_cancel: list[str] = []
-        self._is_out = self._is_full = False
-        self._notices: list[str] = []
 
     @property
     def is_in_trouble(self) -> bool:
         """Whether it did not answer when it was last asked, or took no more jobs."""
-        return self._is_out or self._is_full
-
-    @property
-    def has_notices(self) -> bool:
-        """Whether there is something that the user should know, and was not told before."""
-        return bool(self._notices)
-
-    def notices(self) -> list[str]:
-        """Return what the user should know, and was not told before."""
-        told, self._notices = self._notices, []
-        return told
-
-    def notice(self, text: str) -> None:
-        """Have the user told."""
-        self._notices.append(text)
+        return _OUTAGE in self.notices or _FULL in self.notices
 
     def may_submit(self, jobs: int) -> bool:
         """Return whether it is time for a submission, with so many jobs in the queue."""
@@ -85,7 +73,7 @@ class Scheduler:
             self._pause_seconds = 0.0
             self.most_together = min(self._most_together, 2 * self.most_together)
             self._recovered()
-            self._is_full = False
+            self.notices.end(_FULL)
             return True
         self._pause_seconds = min(_MOST_BACK_OFF_SECONDS, max(1.0, 2 * self._pause_seconds))
         match self.dialect.trouble(answer):
@@ -93,15 +81,14 @@ class Scheduler:
                 self._outage(answer)
             case Trouble.FULL:
                 self.most_together = max(1, submission.count // 2)
-                self._notice_once(is_known=self._is_full, text=f"no more jobs are taken at present: {answer.err}")
-                self._is_full = True
+                self.notices.begin(_FULL, f"no more jobs are taken at present: {answer.err}")
             case Trouble.REFUSED:
                 raise LaunchError(self.dialect.refusal(answer, argv))
         return False
 
     def room_made(self) -> None:
         """Take note that it has fewer of our jobs than before."""
-        if self._is_full:
+        if _FULL in self.notices:
             self._pause_seconds = min(1.0, self._pause_seconds)
 
     def sign(self, submission: Submission) -> str:
@@ -164,16 +151,7 @@ class Scheduler:
         return ask(argv, self.dialect.retrying)
 
     def _outage(self, answer: Answer) -> None:
-        self._notice_once(
-            is_known=self._is_out, text=f"waiting for the batch system, which does not answer: {answer.err}"
-        )
-        self._is_out = True
+        self.notices.begin(_OUTAGE, f"waiting for the batch system, which does not answer: {answer.err}")
 
     def _recovered(self) -> None:
-        if self._is_out:
-            self._notices.append("the batch system answers again")
-        self._is_out = False
-
-    def _notice_once(self, *, is_known: bool, text: str) -> None:
-        if not is_known:
-            self._notices.append(text)
+        self.notices.end(_OUTAGE, "the batch system answers again")

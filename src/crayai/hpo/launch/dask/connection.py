@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.dask.settings import Dask
+from crayai.hpo.launch.notices import Notices
 
 _CONNECT_SECONDS = 30
 _RECONNECT_SECONDS = 2
@@ -18,6 +19,7 @@ _ANSWER_SECONDS = 10
 _POLL_SECONDS = 1.0
 _BACK_OFF_SECONDS = 5.0
 _PROBED_WORKERS = 16
+_OUTAGE, _LACK = "outage", "lack"
 State = Literal["waits", "runs"]
 _OVER = ("memory", "erred")
 _STATES: Mapping[str, State] = {"queued": "waits", "waiting": "waits", "no-worker": "waits", "processing": "runs"}
@@ -32,6 +34,7 @@ class Connection:
 
     Attributes:
         places: How many evaluations the workers can run at once, as last heard.
+        notices: What the user is told.
 
     Raises:
         LaunchError: There is no such cluster, or no Dask, or a worker is of no use.
@@ -50,23 +53,12 @@ class Connection:
         self._unsent: dict[str, str] = {}
         self._unwanted: set[str] = set()
         self._next_at = float("-inf")
-        self._is_out = self._is_without = False
-        self._notices: list[str] = []
+        self.notices = Notices()
         self.places = 0
         self.states(())
-        if trouble := self._notices[0] if self._is_out else self._trouble(check):
+        if trouble := self.notices.take()[0] if _OUTAGE in self.notices else self._trouble(check):
             self.close()
             raise LaunchError(trouble)
-
-    @property
-    def has_notices(self) -> bool:
-        """Whether there is something that the user should know, and was not told before."""
-        return bool(self._notices)
-
-    def notices(self) -> list[str]:
-        """Return what the user should know, and was not told before."""
-        told, self._notices = self._notices, []
-        return told
 
     def submit(self, key: str, text: str) -> None:
         """Have a worker run a program of Python as the task `key`, now or as soon as there is a scheduler."""
@@ -92,17 +84,14 @@ class Connection:
             known: Mapping[str, str] = self._ask(self._client.scheduler.get_task_status, keys=list(keys))
             self._count(self._ask(self._client.scheduler.identity)["workers"].values())
         except Exception as error:  # noqa: BLE001 - Dask raises whatever there is, and its versions differ in that
-            if not self._is_out:
-                self._notices.append(
-                    f"waiting for Dask's scheduler, which does not answer: {_words(error)} (distributed here is "
-                    f"{self._distributed.__version__}, and should be the same there)"
-                )
-            self._is_out = True
+            self.notices.begin(
+                _OUTAGE,
+                f"waiting for Dask's scheduler, which does not answer: {_words(error)} (distributed here is "
+                f"{self._distributed.__version__}, and should be the same there)",
+            )
             self._next_at = time.monotonic() + _BACK_OFF_SECONDS
             return None
-        if self._is_out:
-            self._notices.append("Dask's scheduler answers again")
-        self._is_out = False
+        self.notices.end(_OUTAGE, "Dask's scheduler answers again")
         self.drop([key for key in keys if known.get(key) in _OVER])
         unsent: dict[str, State] = dict.fromkeys(self._unsent, "waits")
         return {key: _STATES[known[key]] for key in keys if known.get(key) in _STATES} | unsent
@@ -219,11 +208,11 @@ class Connection:
     def _count(self, workers: Collection[Mapping[str, Any]]) -> None:
         """Take in which workers there are; tell when none can run an evaluation."""
         self.places = sum(map(self._places_of, workers))
-        is_without = not self.places
-        if is_without and not self._is_without:
+        if self.places:
+            self.notices.end(_LACK)
+        else:
             lacking = f"has {self._dask.resources}" if workers else "has come to Dask's scheduler yet"
-            self._notices.append(f"no worker {lacking}: evaluations wait for one")
-        self._is_without = is_without
+            self.notices.begin(_LACK, f"no worker {lacking}: evaluations wait for one")
 
     def _places_of(self, worker: Mapping[str, Any]) -> int:
         """Return how many evaluations a worker can run at once."""

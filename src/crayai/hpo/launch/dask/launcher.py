@@ -90,13 +90,13 @@ class DaskLauncher:
             has_heard = self._connection.is_due() and self._ask()
             changed, self._looked_at = self._looked_at, self._ledger.proofs.changed()
             left = deadline - time.monotonic()
-            if has_heard or changed != self._looked_at or self._connection.has_notices or left <= 0:
+            if has_heard or changed != self._looked_at or self._connection.notices or left <= 0:
                 return
             time.sleep(min(_LOOK_SECONDS, left))
 
     def notices(self) -> list[str]:
         """Return what the user should know, and was not told before."""
-        return self._connection.notices()
+        return self._connection.notices.take()
 
     def forget(self, tags: Collection[str]) -> None:
         """Remove what is kept of tasks that are on record."""

@@ -11,6 +11,7 @@ from crayai.hpo.launch.base import Exited, Gone, Task
 from crayai.hpo.launch.batch.dialect import Answer, Trouble
 from crayai.hpo.launch.batch.slurm import is_hopeless, limit_in, refusal, trouble_in
 from crayai.hpo.launch.calls import KEPT, Call, ask
+from crayai.hpo.launch.notices import Notices
 from crayai.hpo.launch.steps import slurm as words
 from crayai.hpo.launch.steps.nodes import Shape
 
@@ -45,7 +46,7 @@ class Allocation:
     reason: str = ""
     held: words.Held | None = None
     node_names: frozenset[str] = frozenset()
-    notices: list[str] = field(default_factory=list)
+    notices: Notices = field(default_factory=Notices)
     _call: Call | None = None
     _next_ask: float = 0.0
     _end: float = float("inf")
@@ -85,6 +86,7 @@ class Allocation:
         if rows is None:
             self._outage(answer)
             return
+        self.notices.end("outage", "Slurm answers again")
         self.held = rows[0] if rows else None
         if self.held is None or self.held.is_over:
             state = self.held.state if self.held else "not there any more"
@@ -170,7 +172,7 @@ class Allocation:
         alive = [row for row in rows if not row.is_over]
         if alive:
             self.job = alive[0].job
-            self.notices.append(f"going on in the allocation {self.job}, which an earlier driver has left")
+            self.notices.tell(f"going on in the allocation {self.job}, which an earlier driver has left")
         return bool(alive)
 
     def _look_at_queue(self) -> None:
@@ -191,7 +193,7 @@ class Allocation:
                 )
             if row.state == "PENDING" and row.reason != self._told:
                 self._told = row.reason
-                self.notices.append(f"waiting in the queue for an allocation of {self.nodes} nodes: {row.reason}")
+                self.notices.tell(f"waiting in the queue for an allocation of {self.nodes} nodes: {row.reason}")
 
     def _take_up(self, answer: Answer | None) -> None:
         """Take up what was granted."""
@@ -207,4 +209,4 @@ class Allocation:
             self._outage(answer)
 
     def _outage(self, answer: Answer) -> None:
-        self.notices.append(f"Slurm does not answer, so this waits: {answer.err}")
+        self.notices.begin("outage", f"Slurm does not answer, so this waits: {answer.err}")

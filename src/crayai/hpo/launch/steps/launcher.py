@@ -16,6 +16,7 @@ from pathlib import Path
 
 from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.local import LocalLauncher
+from crayai.hpo.launch.notices import Notices
 from crayai.hpo.launch.proof import DRIVER, SIGNALLED, End, Proofs, name_of, script_of
 from crayai.hpo.launch.steps.nodes import Nodes, Shape
 
@@ -48,7 +49,7 @@ class StepLauncher:
         self._held: list[Task] = []
         self._running: set[str] = set()
         self._ended: dict[str, JobStatus] = {}
-        self._notices: list[str] = []
+        self._notices = Notices()
         self._end_reason = ""
         self._is_short = False
         self._pause_until = 0.0
@@ -112,11 +113,8 @@ class StepLauncher:
 
     def notices(self) -> list[str]:
         """Return what the user should know, and was not told before."""
-        told, self._notices = self._notices, []
-        if self._allocation is not None:
-            told += self._allocation.notices
-            self._allocation.notices = []
-        return told + self._local.notices()
+        of_nodes = self._allocation.notices.take() if self._allocation is not None else []
+        return [*self._notices.take(), *of_nodes, *self._local.notices()]
 
     def reason_not_to_launch(self, usual_seconds: float) -> str:
         """Return why a task that takes so long could not end in the allocations that there may be."""
@@ -207,7 +205,7 @@ class StepLauncher:
         self._left -= 1
         self._allocation = self._allocate() if self._left >= 0 else None
         self._end_reason = old.reason
-        self._notices.append(f"{old.reason}; " + ("asking for the next one" if self._allocation else "the study stops"))
+        self._notices.tell(f"{old.reason}; " + ("asking for the next one" if self._allocation else "the study stops"))
 
     def _start(self, task: Task) -> None:
         """Have the keeper run the command of a step."""
@@ -246,6 +244,7 @@ class StepLauncher:
         names = [name, *(f"{name}.{node}" for node in range(1, self._records))]
         ends = [end for end in map(self._proofs.end, names) if end is not None]
         if len(ends) == len(names):
+            self._notices.end("outage", "the batch system answers again")
             return self._proven(task, ends, status)
         if self._allocation is not None and (isinstance(status, Gone) or status == Exited(-9)):
             self._allocation.end_step(self._proofs.owner(name))
@@ -271,7 +270,7 @@ class StepLauncher:
             return allocation.lost(said)
         if allocation.is_outage(said):
             self._pause_until = time.monotonic() + _PAUSE_SECONDS
-            self._notices.append(f"the batch system does not answer, so the study waits for it: {said}")
+            self._notices.begin("outage", f"the batch system does not answer, so the study waits for it: {said}")
             return Withdrawn()
         return NotStarted(said or "the command of its step has said nothing")
 

@@ -27,6 +27,7 @@ from crayai.hpo.launch.batch.inherited import exports
 from crayai.hpo.launch.batch.pbs import Pbs
 from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.keeper import location_of
+from crayai.hpo.launch.notices import Notices
 from crayai.hpo.launch.steps.nodes import Shape
 
 _ASKING = {"pbs_tmrsh": ["pbs_tmrsh"], "pbsdsh": ["pbsdsh", "-h"], "mpiexec": ["mpiexec", "-n", "1", "-host"]}
@@ -90,7 +91,7 @@ class NodeFile:
     is_ready = True
 
     def __init__(self, directory: Path, shape: Shape) -> None:
-        self.notices: list[str] = []
+        self.notices = Notices()
         self._root, self._shape = directory.absolute() / "jobs", shape
         self._nodes = _nodes_of(Path(os.environ["PBS_NODEFILE"]))
         job = os.environ["PBS_JOBID"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from crayai.hpo.launch.base import Exited, Gone, Task
+from crayai.hpo.launch.notices import Notices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,12 @@ class Nodes(Protocol):
         runs_everywhere: Whether a step's script runs on each of its nodes, and what it prints comes out here; else it
             runs on the first one alone, and writes the files of output itself.
         reason: Why nothing can run in it any more; empty: something can.
-        notices: What the user should know, and was not told before.
+        notices: What the user is told.
     """
 
     runs_everywhere: bool
     reason: str
-    notices: list[str]
+    notices: Notices
 
     @property
     def is_ready(self) -> bool:
