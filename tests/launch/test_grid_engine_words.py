@@ -145,7 +145,10 @@ def test_what_the_accounting_does_not_know():
             Trouble.FULL,
         ),
         ("Unable to run job: job rejected: only 1 jobs are allowed per cluster\nExiting.", Trouble.FULL),
-        ("Unable to run job: job rejected: you tried to submit a job with more than 3 tasks\nExiting.", Trouble.FULL),
+        (
+            "Unable to run job: job rejected: you tried to submit a job with more than 3 tasks\nExiting.",
+            Trouble.TOO_LARGE,
+        ),
         ('Unable to run job: unknown resource "nosuch"\nExiting.', Trouble.REFUSED),
         ('Unable to run job: can\'t resolve hostname "nosuch"\nExiting.', Trouble.REFUSED),
         ("Unable to run job: error: no suitable queues\nExiting.", Trouble.REFUSED),

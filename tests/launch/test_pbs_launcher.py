@@ -109,10 +109,31 @@ def heard(launcher, often):
 
 
 @pytest.mark.fault("somebody deletes a job of PBS, TORQUE or Moab", "the evaluation has failed: cancelled")
-def test_a_job_that_somebody_deletes(batch, launcher, tmp_path):
-    """A job that somebody else has ended is told so."""
+@pytest.mark.parametrize("forgets", [False, True])
+@pytest.mark.usefixtures("_hasty")
+def test_a_job_that_somebody_deletes(batch, launcher, tmp_path, forgets):
+    """A job that somebody else has ended is told so, also by a server that keeps nothing of it."""
+    if forgets:
+        batch.forget_ends()
     task = make_task(tmp_path, 0, RUNS_ON)
     batch.delete(started(launcher, task))
+    (end,) = ends_of(launcher, [task])
+    assert isinstance(end, Gone), end
+    assert end.loss is Loss.CANCELLED
+
+
+def test_a_job_that_is_forgotten_soon(batch, launcher, tmp_path, monkeypatch):
+    """What was heard of an end counts, though nothing is heard of it any more."""
+    task = make_task(tmp_path, 0, RUNS_ON)
+    batch.delete(owner := started(launcher, task))
+    job = launcher._spool.jobs[task.tag]
+    wait_until(launcher, lambda: job.seen and job.seen.loss and batch.jobs[0]["state"] == "F", "its end is heard of")
+    monkeypatch.setattr(verdicts, "_SETTLE_SECONDS", 0.3)
+    proofs = launcher._spool.proofs
+    for left in ("end", "asked"):
+        (proofs.directory / f"{job.name}.{left}").unlink(missing_ok=True)
+    batch.purge(owner)
+    heard(launcher, 2)
     (end,) = ends_of(launcher, [task])
     assert isinstance(end, Gone), end
     assert end.loss is Loss.CANCELLED
@@ -322,6 +343,21 @@ def test_a_queue_that_is_full(batch, launcher, tmp_path):
     for task in tasks:
         launcher.submit(task)
     assert ends_of(launcher, tasks) == [Exited(0)] * 4
+
+
+@pytest.mark.parametrize("limit", ["of the site", "-r n"])
+def test_arrays_that_are_too_large(batch, tmp_path, limit):
+    """Their size is learnt once; nothing is told, for nothing is wrong."""
+    if limit == "of the site":
+        batch.limit_arrays(2)
+    launcher = jobs(batch, tmp_path, slots=16, arguments=[] if limit == "of the site" else limit.split())
+    for first in (0, 4, 8):
+        tasks = [make_task(tmp_path, number, ["true"]) for number in range(first, first + 4)]
+        for task in tasks:
+            launcher.submit(task)
+        assert ends_of(launcher, tasks) == [Exited(0)] * 4
+    assert launcher.notices() == []
+    launcher.close()
 
 
 def test_what_is_refused(batch, tmp_path):

@@ -1,5 +1,6 @@
 """What PBS and TORQUE say, and what is said to them; answers are recorded, shortened, unless they name a source."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_json_that_an_odd_value_has_broken(broken):
         ('"job_state":"F","Exit_status":3', Standing.OVER, None, None),
         ('"job_state":"X","Exit_status":0', Standing.OVER, None, None),
         ('"job_state":"E","Exit_status":0', Standing.RUNS, None, None),
+        ('"job_state":"E","comment":"Job run and terminated by a@b"', Standing.RUNS, None, Loss.CANCELLED),
         ('"job_state":"S"', Standing.RUNS, None, None),
         ('"job_state":"?"', Standing.RUNS, None, None),
     ],
@@ -85,6 +87,7 @@ def test_why_a_job_waits_for_ever():
     assert Pbs().is_hopeless(seen.reason)
     assert Pbs().is_hopeless("job held, too many failed attempts to run")
     assert not Pbs().is_hopeless("Not Running: Not enough free nodes available")
+    assert one('"job_state":"Q","comment":"Job Array Began at Thu Nov 26 at 15:00"').reason == ""
 
 
 HEAD_ALONE = '{\n\t"timestamp":\t1,\n\t"pbs_version":\t"23.06.06",\n\t"pbs_server":\t"pbs0"\n}'
@@ -162,10 +165,13 @@ def test_a_job_of_which_only_its_array_is_known(facts, loss):
         ("qsub: cannot connect to server pbs0 (errno=111)", Trouble.OUTAGE),
         ("Connection refused\nqsub: cannot connect to server pbs0 (errno=15010)", Trouble.OUTAGE),
         ("qsub: would exceed queue workq's per-user limit of jobs in 'Q' state", Trouble.FULL),
-        ("qsub: Array job exceeds server or queue size limit", Trouble.FULL),
+        ("qsub: Array job exceeds server or queue size limit", Trouble.TOO_LARGE),
         ("qsub: Maximum number of jobs already in queue", Trouble.FULL),
-        ("qsub: submit error (Bad Job Array Request MSG=Requested array size too large, limit is 100)", Trouble.FULL),
-        ("qsub: cannot submit non-rerunable Array Job\nusage: qsub", Trouble.FULL),
+        (
+            "qsub: submit error (Bad Job Array Request MSG=Requested array size too large, limit is 100)",
+            Trouble.TOO_LARGE,
+        ),
+        ("qsub: cannot submit non-rerunable Array Job\nusage: qsub", Trouble.TOO_LARGE),
         ("qsub: Queue is not enabled", Trouble.FULL),
         ("Failed to recv data from background qsub", Trouble.OUTAGE),
         ("qsub: Error (15031) submitting job", Trouble.OUTAGE),
@@ -173,6 +179,8 @@ def test_a_job_of_which_only_its_array_is_known(facts, loss):
         ("qsub: submit error (Time out)", Trouble.OUTAGE),
         ("qsub: submit error (Batch protocol error)", Trouble.OUTAGE),
         ("qsub: submit error (Request not allowed: Server shutting down)", Trouble.OUTAGE),
+        ("qdel: Server could not connect to MOM 5.pbs0", Trouble.REFUSED),
+        ("qdel: Server could not connect to MOM 5.pbs0\nqdel: cannot connect to server pbs0", Trouble.OUTAGE),
         ("qsub: Unknown queue", Trouble.REFUSED),
         ("qsub: Unknown resource Resource_List.nosuch", Trouble.REFUSED),
         ("qsub: Job exceeds queue and/or server resource limits", Trouble.REFUSED),
@@ -230,9 +238,9 @@ def test_a_refusal_names_the_argument():
 
 def test_the_words_of_a_job_that_was_killed():
     """The words of a job that was killed."""
-    assert Pbs().limit_in("=>> PBS: job killed: walltime 12 exceeded limit 3") is Limit.TIME
-    assert Pbs().limit_in("=>> PBS: job killed: mem 300kb exceeded limit 200kb") is Limit.MEMORY
-    assert Pbs().limit_in("all is well") is None
+    assert Pbs().cause_in("=>> PBS: job killed: walltime 12 exceeded limit 3") is Limit.TIME
+    assert Pbs().cause_in("=>> PBS: job killed: mem 300kb exceeded limit 200kb") is Limit.MEMORY
+    assert Pbs().cause_in("all is well") is None
 
 
 def test_torque_says_it_in_xml():
@@ -267,3 +275,12 @@ def test_the_environment_of_a_driver_is_handed_on(monkeypatch):
     monkeypatch.setenv("PBS_JOBID", "7.pbs0")
     assert "export ODD='a '\"'\"'b'\"'\"' \"c\"\n$(d)'\n" in exports()
     assert "PBS_JOBID" not in exports()
+
+
+def test_variables_that_bash_sets_itself(monkeypatch, tmp_path):
+    """A shell that lets nobody set them does not end there, whoever has exported them."""
+    for name in ("UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / "environment").write_text(exports())
+    argv = ["bash", "--posix", "-c", ". ./environment; echo on"]
+    assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True).stdout == b"on\n"

@@ -1,10 +1,14 @@
 """What the script of a task does when it is started, once more, or in vain; it needs nothing but a plain shell."""
 
 import fcntl
+import os
+import shlex
+import signal
 import subprocess
 
 import pytest
 
+from crayai.hpo.launch import proof
 from crayai.hpo.launch.proof import DRIVER, Proofs, name_of, script_of
 from crayai.hpo.testing.launchers import make_task
 
@@ -63,6 +67,37 @@ def test_a_job_that_is_told_to_end_before_it_begins(task, proofs):
     end = proofs.end(name_of(task))
     assert end is not None
     assert end.was_asked
+
+
+def test_a_job_that_still_runs_elsewhere(task, proofs, monkeypatch):
+    """It is not started a second time, however long that lasts; nor does it say how the other one ends."""
+    monkeypatch.setattr(proof, "_PATIENCE_SECONDS", 1)
+    with (proofs.directory / "script").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert run(task, proofs) == (1, 0)
+    assert proofs.end(name_of(task)) is None
+
+
+def test_a_job_that_is_killed_soon_after_it_was_told_to_end(tmp_path, proofs):
+    """It has left a mark, which goes away when it is started again."""
+    task = make_task(tmp_path, 0, ["sh", "-c", "trap : TERM; echo on >> runs; while :; do sleep 0.1; done"])
+    script = proofs.directory / "script"
+    script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv)))
+    for runs in (1, 2):
+        job = subprocess.Popen(
+            ["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"}, start_new_session=True
+        )
+        while not (tmp_path / "runs").exists() or len((tmp_path / "runs").read_text().split()) < runs:
+            assert job.poll() is None
+        assert not proofs.was_asked(name_of(task))
+        job.terminate()
+        while not proofs.was_asked(name_of(task)):
+            assert job.poll() is None
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+        assert proofs.end(name_of(task)) is None
+    proofs.forget(name_of(task))
+    assert not proofs.was_asked(name_of(task))
 
 
 def test_a_job_that_is_cancelled(task, proofs):

@@ -206,3 +206,19 @@ FOUND = [
 def test_what_users_have_reported(said, trouble):
     """The words of Slurm's of ten years mean what they meant to those who met them."""
     assert Slurm().trouble(Answer(1, "", said)) is trouble
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 ***", Loss.CANCELLED),
+        ("slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 DUE TO PREEMPTION ***", Loss.PREEMPTED),
+        ("*** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD ***", Loss.NODE_FAILURE),
+        ("*** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 DUE TO TIME LIMIT ***", Limit.TIME),
+        ("*** STEP 12.0 ON n1 CANCELLED AT 2026-11-26T15:00:00 ***", None),
+        ("all is well", None),
+    ],
+)
+def test_the_log_of_a_job(said, cause):
+    """Slurm says there why it has ended a job; what a step was ended for is up to the job."""
+    assert Slurm().cause_in(said) is cause

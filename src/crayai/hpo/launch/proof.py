@@ -10,6 +10,8 @@ files in a directory that all machines see say what became of it:
                    was told to end: only the scheduler knows why. A task that is started again removes that one; any
                    other is final. It waits for what a node without its daemon may still run of it.
 
+    <name>.asked   a mark of a script that was told to end, and may not live to write that down in its end.
+
     <name>.cancelled   a mark of the driver, which wants no outcome of the task, whatever its end says.
 
 A task on several nodes leaves one end a node: ``<name>.end``, ``<name>.1.end``, …
@@ -47,8 +49,13 @@ _me="${{_me:-{by_hand}}}"
 _node="${{SLURM_NODEID:-0}}"
 [ "${{SLURM_LOCALID:-0}}" = 0 ] && _first=yes || _first=  # of the ranks on a node, the first keeps the records
 _task={proofs}/{name}
-_asked= _child= _code={terminated}
-trap '_asked=yes; [ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null' TERM INT USR1
+_asked= _child= _keeps= _code={terminated}
+_told() {{
+  _asked=yes
+  [ ! "$_keeps" ] || true >"$_task".asked
+  [ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null
+}}
+trap _told TERM INT USR1
 cd {proofs} && cd {directory} || {{ echo "crayai: $(hostname) does not see the directory" >&2; exit {missing}; }}
 [ ! -e "$_task".cancelled ] || exit 0
 [ "$_node" = 0 ] || _task="$_task.$_node"
@@ -59,12 +66,16 @@ if [ "$_first" ]; then
     exec 9>>{path}
     _tries={patience}
     flock -w 1 9  # what a node without its daemon still runs, though the job was started again, holds it
-    while [ $? = 1 ] && [ ! "$_asked" ] && [ $((_tries -= 1)) -gt 0 ]; do flock -w 1 9; done
+    while [ $? = 1 ] && [ ! "$_asked" ]; do
+      [ $((_tries -= 1)) -gt 0 ] || {{ echo "crayai: it still runs elsewhere, so not on $(hostname)" >&2; exit 1; }}
+      flock -w 1 9
+    done
   fi
   if read -r _fact _ended <"$_task".end && [ "$_ended" -lt {signalled} ] && ! grep -q asked "$_task".end
   then exit 0  # it ended by itself, and the job was started again before anybody heard of it
   fi 2>/dev/null
-  rm -f "$_task".end
+  rm -f "$_task".end "$_task".asked
+  _keeps=yes
   if ! command -v {program} >/dev/null; then
     echo "error "{program}": there is no such program on $(hostname)" >"$_task".end~ && mv "$_task".end~ "$_task".end
     exit 127
@@ -215,6 +226,10 @@ class Proofs:
         except FileNotFoundError:
             return ""
 
+    def was_asked(self, name: str) -> bool:
+        """Return whether a task was told to end that may have left no end."""
+        return (self.directory / f"{name}.asked").exists()
+
     def cancel(self, name: str) -> None:
         """Write down that a task is to have no outcome."""
         (self.directory / f"{name}.cancelled").touch()
@@ -226,7 +241,7 @@ class Proofs:
     def forget(self, name: str, nodes: int = 1) -> None:
         """Remove the records of a task that ran on so many nodes."""
         for one in (name, *(f"{name}.{node}" for node in range(1, nodes))):
-            for suffix in ("claim", "end", "cancelled"):
+            for suffix in ("claim", "end", "asked", "cancelled"):
                 (self.directory / f"{one}.{suffix}").unlink(missing_ok=True)
 
 

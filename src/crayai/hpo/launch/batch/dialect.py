@@ -54,6 +54,8 @@ class Trouble(Enum):
     """Nobody answered; what was asked for may have been done."""
     FULL = auto()
     """No more jobs are taken at present."""
+    TOO_LARGE = auto()
+    """No array of this size is ever taken, or none at all."""
     REFUSED = auto()
     """It would be refused again."""
 
@@ -133,8 +135,8 @@ class Dialect(Protocol):
     def is_hopeless(self, reason: str) -> bool:
         """Return whether a job that waits for this reason would wait for ever."""
 
-    def limit_in(self, said: str) -> Limit | None:
-        """Return at which limit a job was ended, by the words of the batch system's own in its log; None: not told."""
+    def cause_in(self, said: str) -> Limit | Loss | None:
+        """Return by what a job was ended, if the batch system has said so in the job's log; None: it has not."""
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what is to be told about a command that was refused."""

@@ -25,7 +25,8 @@ _OUTAGE = re.compile(
     r"unable to read qmaster name|timeout|no answer",
     re.IGNORECASE,
 )
-_FULL = re.compile(r"only \d+ (jobs|tasks) are allowed|more than \d+ (array )?tasks", re.IGNORECASE)
+_FULL = re.compile(r"only \d+ (jobs|tasks) are allowed", re.IGNORECASE)
+_LARGE = re.compile(r"more than \d+ (array )?tasks", re.IGNORECASE)
 _BLAMED = {"queue": ["-q"], "parallel environment": ["-pe"], "project": ["-P"], "resource|attribute|hostname": ["-l"]}
 """What a refusal speaks of, and the options that say it."""
 
@@ -135,9 +136,8 @@ class GridEngine:
         """Return whether a job that waits for this reason would wait for ever: it is in the state of error."""
         return reason.startswith("Eqw")
 
-    def limit_in(self, said: str) -> Limit | None:  # noqa: ARG002 - it does not say so there
+    def cause_in(self, said: str) -> None:
         """Return None: only the accounting knows."""
-        return None
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, the arguments that it may speak of, and the whole command."""
@@ -145,7 +145,7 @@ class GridEngine:
 
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did, by its words."""
-        return qsub.trouble(answer, _OUTAGE, _FULL)
+        return qsub.trouble(answer, _OUTAGE, _FULL, _LARGE)
 
 
 def _names(number: str, tasks: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
@@ -279,7 +280,12 @@ class BatchLauncher:
 
     @staticmethod
     def _learn(job: Job, seen: Seen | None) -> None:
-        """Take note of what was heard of a job; None: nothing, though it should have been."""
+        """Take note of what was heard of a job; None: nothing, though it should have been.
+
+        What is known of why it ends outlives the batch system's memory of it.
+        """
+        if seen is None and job.seen is not None and (job.seen.limit or job.seen.loss):
+            seen = replace(job.seen, standing=Standing.OVER)
         job.seen = seen
         if seen is not None and seen.standing is not Standing.OVER:
             job.over_since, job.times_over = None, 0

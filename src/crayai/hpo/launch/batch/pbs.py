@@ -9,6 +9,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,12 @@ _OUTAGE = re.compile(
     r"failed to save job|temporarily unavailable|server busy|unknown host|no permission|invalid credential",
     re.IGNORECASE,
 )
-_FULL = re.compile(
-    r"would exceed .*(limit|jobs)|maximum number of jobs|exceeds? server or queue size limit|array size too large|"
-    r"queue is not enabled|arrays are not allowed|non-rerunn?able array",
+_NODE_OUTAGE = re.compile(r".*connect to MOM.*")
+_FULL = re.compile(r"would exceed .*(limit|jobs)|maximum number of jobs|queue is not enabled", re.IGNORECASE)
+_LARGE = re.compile(
+    r"exceeds? server or queue size limit|array size too large|arrays are not allowed|non-rerunn?able array",
     re.IGNORECASE,
 )
-"""No more are taken now, or no array of this size, or none at all."""
 _KILLED = re.compile(r"job killed: (\w+)[^\n]* exceeded", re.IGNORECASE)
 _NEVER = re.compile(r"Can Never Run|too many failed attempts|possible security breach")
 _BLAMED = {
@@ -165,20 +166,25 @@ class Pbs:
         """Return whether a job that waits for this reason would wait for ever."""
         return bool(_NEVER.search(reason))
 
-    def limit_in(self, said: str) -> Limit | None:
-        """Return at which limit a job was ended that has said this."""
-        found = _KILLED.search(said)
-        if found is None:
-            return None
-        return Limit.MEMORY if "mem" in found[1] else Limit.TIME
+    def cause_in(self, said: str) -> Limit | Loss | None:
+        """Return by what a job was ended, if PBS has said so in its log."""
+        return limit_in(said)
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, the arguments that it may speak of, and the whole command."""
         return qsub.refusal(answer, argv, _BLAMED)
 
     def trouble(self, answer: Answer) -> Trouble:
-        """Return why a command that failed did, by its words."""
-        return qsub.trouble(answer, _OUTAGE, _FULL)
+        """Return why a command that failed did, by its words; a node that its server does not reach is no outage."""
+        return qsub.trouble(replace(answer, err=_NODE_OUTAGE.sub("", answer.err)), _OUTAGE, _FULL, _LARGE)
+
+
+def limit_in(said: str) -> Limit | None:
+    """Return at which limit a job was ended, if PBS has said so."""
+    found = _KILLED.search(said)
+    if found is None:
+        return None
+    return Limit.MEMORY if "mem" in found[1] else Limit.TIME
 
 
 def has_size(arguments: Sequence[str]) -> bool:
@@ -230,9 +236,10 @@ def _seen(facts: Mapping[str, Any]) -> Seen:
     word, comment = str(facts.get("job_state", "")), str(facts.get("comment", ""))
     location = str(facts.get("exec_host", "")).partition("/")[0]
     if word in _WAITS:
-        return Seen(Standing.WAITS, word, comment)
+        return Seen(Standing.WAITS, word, "" if comment.startswith("Job Array Began") else comment)
     if word not in _OVER:
-        return Seen(Standing.RUNS, word, comment, location)
+        loss = Loss.CANCELLED if "terminated by" in comment else None  # which is about to be forgotten, maybe
+        return Seen(Standing.RUNS, word, comment, location, None, loss)
     if comment.startswith("Subjob ") and not location:
         return Seen(Standing.OVER, word, comment, loss=Loss.CANCELLED if "terminated" in comment else None)
     code = facts.get("Exit_status")

@@ -15,10 +15,12 @@ def launch(nodes: int, arguments: Sequence[str]) -> list[str]:
     return ["mpiexec", "-n", str(nodes)] if nodes > 1 else []
 
 
-def trouble(answer: Answer, outage: re.Pattern[str], full: re.Pattern[str]) -> Trouble:
+def trouble(answer: Answer, outage: re.Pattern[str], full: re.Pattern[str], large: re.Pattern[str]) -> Trouble:
     """Return why a command failed, by its words; one that succeeds, and names nothing, may have done what it should."""
     if not answer.code or outage.search(answer.err):
         return Trouble.OUTAGE
+    if large.search(answer.err):
+        return Trouble.TOO_LARGE
     return Trouble.FULL if full.search(answer.err) else Trouble.REFUSED
 
 

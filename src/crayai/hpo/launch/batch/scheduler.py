@@ -82,7 +82,10 @@ class Scheduler:
             case Trouble.FULL:
                 self.most_together = max(1, submission.count // 2)
                 self.notices.begin(_FULL, f"no more jobs are taken at present: {answer.err}")
-            case Trouble.REFUSED:
+            case Trouble.TOO_LARGE if submission.count > 1:
+                self.most_together = self._most_together = submission.count // 2
+                self._pause_seconds = 0.0
+            case Trouble.TOO_LARGE | Trouble.REFUSED:
                 raise LaunchError(self.dialect.refusal(answer, argv))
         return False
 

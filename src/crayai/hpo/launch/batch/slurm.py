@@ -43,6 +43,8 @@ _FULL = re.compile(
 )
 
 
+_ENDED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: DUE TO (NODE FAILURE|PREEMPTION))?")
+_LOSSES = {None: Loss.CANCELLED, "NODE FAILURE": Loss.NODE_FAILURE, "PREEMPTION": Loss.PREEMPTED}
 _MEMORY = re.compile(r"exceeded (job |step )?memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 _NEVER = re.compile(
     r"Partition(NodeLimit|TimeLimit|Config)|BadConstraints|DependencyNeverSatisfied|(Assoc|QOS)\w*PerJob|Invalid(Account|QOS)|"
@@ -176,9 +178,9 @@ class Slurm:
         """Return whether a job that waits for this reason would wait for ever."""
         return is_hopeless(reason)
 
-    def limit_in(self, said: str) -> Limit | None:
-        """Return at which limit a job was ended that has said this."""
-        return limit_in(said)
+    def cause_in(self, said: str) -> Limit | Loss | None:
+        """Return by what a job was ended, if Slurm has said so in its log."""
+        return cause_in(said)
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, and by which argument."""
@@ -199,6 +201,12 @@ def limit_in(said: str) -> Limit | None:
     if "DUE TO TIME LIMIT" in said:
         return Limit.TIME
     return Limit.MEMORY if _MEMORY.search(said) else None
+
+
+def cause_in(said: str) -> Limit | Loss | None:
+    """Return by what a job was ended, if Slurm has said so in its log."""
+    found = _ENDED.search(said)
+    return limit_in(said) or (_LOSSES[found[1]] if found else None)
 
 
 def trouble_in(text: str) -> Trouble:

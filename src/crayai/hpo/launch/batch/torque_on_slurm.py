@@ -10,6 +10,8 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 
+from crayai.hpo.launch.base import Limit, Loss
+from crayai.hpo.launch.batch import slurm
 from crayai.hpo.launch.batch.dialect import Answer, Queue, Seen, Standing
 from crayai.hpo.launch.batch.torque import OneByOne
 
@@ -44,3 +46,7 @@ class TorqueOnSlurm(OneByOne):
     def past(self, answer: Answer) -> Mapping[str, Seen] | None:  # noqa: ARG002 - never asked
         """Return nothing."""
         return {}
+
+    def cause_in(self, said: str) -> Limit | Loss | None:
+        """Return by what a job was ended, if Slurm has said so in its log."""
+        return slurm.cause_in(said)

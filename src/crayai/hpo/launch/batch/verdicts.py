@@ -15,6 +15,7 @@ from crayai.hpo.launch.proof import DRIVER, SIGNALLED, End, Proofs
 _SETTLE_SECONDS = 10.0
 """How long a proof may take to be seen here, and an accounting to hear of an end."""
 _UNLISTED = Seen(Standing.OVER, "nothing of its job any more")
+_ASKED = "it was told to end, and the batch system does not say by whom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,13 @@ class Verdicts:
         exited = end.exited(job.limit_seconds)
         if job.is_cancelled:
             return Withdrawn(end.seconds, end.location)
-        if limit := exited.limit or seen.limit or self._limit_in_log(job):
+        limit, loss = self._cause(job, seen)
+        if limit := exited.limit or limit:
             return Exited(exited.code, limit, end.seconds, end.location)
-        if seen.loss is not None:
-            return Gone(_words(seen), end.location, seen.loss)
+        if loss is not None:
+            return Gone(_words(seen), end.location, loss)
         if end.was_asked:
-            return Gone("it was told to end, and the batch system does not say by whom", end.location)
+            return Gone(_ASKED, end.location, _deletion(seen))
         return exited
 
     def _unproven(self, job: Job, seen: Seen) -> JobStatus:
@@ -61,10 +63,13 @@ class Verdicts:
         owner = self.proofs.claim(job.name)
         if job.is_cancelled:
             return Withdrawn()
-        if limit := seen.limit or self._limit_in_log(job):
+        limit, loss = self._cause(job, seen)
+        if limit is not None:
             return Exited(-9, limit, None, seen.location)
-        if seen.loss is not None:
-            return Gone(_words(seen), seen.location, seen.loss)
+        if loss is not None:
+            return Gone(_words(seen), seen.location, loss)
+        if self.proofs.was_asked(job.name):
+            return Gone(_ASKED, seen.location, _deletion(seen))
         if owner == DRIVER and seen.location:
             return NotStarted(
                 f"its job on {seen.location} ended ({seen.word}), and has left nothing in {self.proofs.directory}: do "
@@ -74,14 +79,23 @@ class Verdicts:
         loss = Loss.CANCELLED if was_deleted else Loss.UNKNOWN
         return Gone(f"{_words(seen)}, and it has left no record of its end", seen.location, loss)
 
-    def _limit_in_log(self, job: Job) -> Limit | None:
-        return self.dialect.limit_in(job.words())
+    def _cause(self, job: Job, seen: Seen) -> tuple[Limit | None, Loss | None]:
+        """Return by what a job was ended, as far as the batch system says so, in the job's log too."""
+        said = self.dialect.cause_in(job.words())
+        limit = said if isinstance(said, Limit) else None
+        loss = said if isinstance(said, Loss) else None
+        return seen.limit or limit, seen.loss or loss
 
 
 def _proven(job: Job, end: End) -> JobStatus:
     if job.is_cancelled:
         return Withdrawn(end.seconds, end.location)
     return NotStarted(end.error) if end.error else end.exited(job.limit_seconds)
+
+
+def _deletion(seen: Seen) -> Loss:
+    """Return by what a job was lost that was told to end: one of which nothing is known any more was deleted."""
+    return Loss.CANCELLED if seen is _UNLISTED else Loss.UNKNOWN
 
 
 def _words(seen: Seen) -> str:

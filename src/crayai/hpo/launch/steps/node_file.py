@@ -24,7 +24,7 @@ from pathlib import Path
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Exited, Gone, Task
 from crayai.hpo.launch.batch.inherited import exports
-from crayai.hpo.launch.batch.pbs import Pbs
+from crayai.hpo.launch.batch.pbs import Pbs, limit_in
 from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.keeper import location_of
 from crayai.hpo.launch.notices import Notices
@@ -157,7 +157,7 @@ class NodeFile:
 
     def lost(self, said: str) -> Exited | Gone:
         """Return the end of a step of which nobody knows more."""
-        if limit := Pbs().limit_in(said):
+        if limit := limit_in(said):
             return Exited(-9, limit)
         return Gone(f"its step has left no record of its end: {said}")
 

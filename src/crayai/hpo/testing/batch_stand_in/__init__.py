@@ -104,6 +104,14 @@ class StandIn:
         """Take no more than so many jobs that are not over."""
         (self._spool / "limit").write_text(str(jobs))
 
+    def limit_arrays(self, jobs: int) -> None:
+        """Take no array of more jobs."""
+        (self._spool / "array_limit").write_text(str(jobs))
+
+    def purge(self, name: str) -> None:
+        """Forget a job that has ended, as by ``qdel -x``."""
+        self._server.mark(name, "job").unlink()
+
     def fail_node(self, *, daemon_alone: bool = False) -> None:
         """Lose all that runs, and queue it again, as if its node had crashed, or its daemon: then programs go on."""
         for job in self.jobs:

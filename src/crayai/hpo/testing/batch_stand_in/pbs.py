@@ -41,6 +41,7 @@ def _refusal(
     of_pbs = (
         (options.get("-q", "workq") != "workq", "Unknown queue", 170),
         ("-J" in options and len(places) == 1, "illegal -J value", 2),
+        (len(places) > server.most_together, "Array job exceeds server or queue size limit", 1),
         ("-J" in options and options.get("-r") == "n", "cannot submit non-rerunable Array Job", 2),
         (not server.has_room(len(places)), "would exceed queue workq's per-user limit of jobs in 'Q' state", 1),
     )
@@ -50,6 +51,11 @@ def _refusal(
             resources.get("nodes", "").startswith("64"),
             f"Job exceeds queue resource limits MSG=cannot locate feasible nodes ({why})",
             190,
+        ),
+        (
+            len(places) > server.most_together,
+            f"Bad Job Array Request MSG=Requested array size too large, limit is {server.most_together}",
+            1,
         ),
         (not server.has_room(len(places)), f"Maximum number of jobs already in queue for user MSG={whose}", 228),
     )

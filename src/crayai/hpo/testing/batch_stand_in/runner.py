@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from .nodes import hosts_of
-from .server import Server, clock
+from .server import NAME, Server, clock
 
 _LOOK_SECONDS = 0.02
 _KILL_SECONDS = 2.0
@@ -73,17 +73,25 @@ class _Runner:
                 code = 256 - code
             self._over(job, code)
         elif is_late or deleted.exists():
-            told = job.setdefault("told", time.time())
-            self._server.end(job, signal.SIGTERM if time.time() - told < _KILL_SECONDS else signal.SIGKILL)
-            self._server.save(job)
+            self._tell_to_end(job, by_hand=deleted.exists())
+
+    def _tell_to_end(self, job: dict[str, Any], *, by_hand: bool) -> None:
+        told = job.setdefault("told", time.time())
+        self._server.end(job, signal.SIGTERM if time.time() - told < _KILL_SECONDS else signal.SIGKILL)
+        if by_hand and self._server.flavour == "pbs":
+            job["comment"] = f"Job run on ({NAME}:ncpus=1) and terminated by user@{NAME}"
+        self._server.save(job)
 
     def _start(self, job: dict[str, Any]) -> None:
+        """Have a shell start the script; it dies of the first signal, and the script is not waited for then."""
         index = "PBS_ARRAY_INDEX" if self._server.flavour == "pbs" else "PBS_ARRAYID"
-        script, nodes = (self._server.mark(job["id"], what) for what in ("sh", "nodes"))
+        script, words, nodes = (self._server.mark(job["id"], what) for what in ("sh", "words", "nodes"))
         script.write_text(job["script"])
+        script.chmod(0o700)
+        words.write_text(f"{script}\n")
         nodes.write_text("".join(f"{host}\n" for host in hosts_of(job["resources"])))
-        child = subprocess.Popen(  # noqa: S603 - this is what a batch system is for
-            ["/bin/sh", str(script)],
+        child = subprocess.Popen(
+            ["/bin/sh"],
             env={
                 "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "PBS_JOBID": job["id"],
                 "PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBNAME": job["name"],
@@ -91,7 +99,7 @@ class _Runner:
                 **({} if job["index"] is None else {index: str(job["index"])}),
             },
             cwd=os.environ.get("HOME", "/"),
-            stdin=subprocess.DEVNULL,
+            stdin=words.open("rb"),
             stdout=self._server.mark(job["id"], "OU").open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -55,6 +55,12 @@ class Server:
         alive = sum(job["state"] != "F" for job in self.jobs())
         return not limit.exists() or alive + jobs <= int(limit.read_text())
 
+    @property
+    def most_together(self) -> float:
+        """How many jobs an array may have."""
+        limit = self.spool / "array_limit"
+        return int(limit.read_text()) if limit.exists() else float("inf")
+
     def take(
         self, script: Path, places: Sequence[int | None], name: str, output: str, resources: Mapping[str, str]
     ) -> int:
