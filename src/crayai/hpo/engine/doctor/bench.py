@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study
 from crayai.hpo.engine.tasks import TaskMaker
 from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.launch.base import Alive, Exited, Gone, Launcher, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Exited, Gone, Launcher, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.records import Asked, Cause, Completed, Failed, Outcome, Suggestion
 from crayai.hpo.store.base import MemoryLog
@@ -145,15 +145,9 @@ class Bench:
             self._launcher.submit(task)
         runs: list[Run] = []
         while tasks:
-            self._launcher.wait(_WAIT_SECONDS)
-            for tag, status in self._launcher.poll(tasks.keys()).items():
-                if isinstance(status, Withdrawn):
-                    status = Gone("where it was to run there is nothing any more")  # noqa: PLW2901
-                if not isinstance(status, Alive):
-                    runs.append(self._ended(*tasks.pop(tag), status))
-                    self._watcher.ended()
-            for notice in self._launcher.notices():
-                self._watcher.notice(notice)
+            for tag, status in self._heard(tasks.keys()).items():
+                runs.append(self._ended(*tasks.pop(tag), status))
+                self._watcher.ended()
         return sorted(runs, key=lambda run: run.probe.number)
 
     def look(self, argv: Sequence[str]) -> str:
@@ -169,11 +163,20 @@ class Bench:
             time_limit_seconds=_LOOK_SECONDS,
         )
         self._launcher.submit(task)
-        while isinstance(self._launcher.poll([tag]).get(tag, Alive()), Alive):
-            self._launcher.wait(_WAIT_SECONDS)
+        while not self._heard([tag]):
+            pass
         self._launcher.forget([tag])
         printed = Path(task.stdout)
         return printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
+
+    def _heard(self, tags: Collection[str]) -> dict[str, Exited | NotStarted | Gone]:
+        """Wait, and return what has ended meanwhile; tell what there is to tell."""
+        self._launcher.wait(_WAIT_SECONDS)
+        for notice in self._launcher.notices():
+            self._watcher.notice(notice)
+        nowhere = Gone("where it was to run there is nothing any more")
+        ended = self._launcher.poll(tags)
+        return {tag: nowhere if isinstance(status, Withdrawn) else status for tag, status in ended.items()}
 
     def _task(self, probe: Probe) -> tuple[Task, str]:
         """Return what is run for `probe`, as a study would, but with its own seed and handover; and its line."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
-from crayai.hpo.launch.base import Alive, Gone, JobStatus, Task, Withdrawn
+from crayai.hpo.launch.base import Gone, JobStatus, Task, Withdrawn
 from crayai.hpo.launch.batch.dialect import Dialect, Queue, Seen, Standing
 from crayai.hpo.launch.batch.scheduler import Scheduler
 from crayai.hpo.launch.batch.spool import Job, Spool, Submission
@@ -60,10 +60,12 @@ class BatchLauncher:
         self._unsent: deque[Task] = deque()
         self._unnamed = deque(one for one in self._spool.submissions if not one.id)
         self._looked_for_since = time.monotonic() if self._unnamed else None
-        self._withdrawn: set[str] = set()
         self._looked_at = -1
         self._has_heard = not self._spool.jobs
         self._reasons: set[str] = set()
+        taken = [job for job in self._spool.jobs.values() if self._spool.proofs.owner(job.name) == DRIVER]
+        self._withdrawn = {job.tag for job in taken}
+        self._drop(taken)  # what an earlier driver has taken back; it may not have lived to say so
 
     def submit(self, task: Task) -> None:
         """Take `task` along with the next submission."""
@@ -91,7 +93,7 @@ class BatchLauncher:
                 told[tag] = Withdrawn()
             elif job is not None:
                 end = self._spool.proofs.end(job.name) if job.name in ended else None
-                if not isinstance(status := self._verdicts.of(job, end), Alive):
+                if (status := self._verdicts.of(job, end)) is not None:
                     told[tag] = status
                 if isinstance(status, Gone) and job.seen is None and job.cancelled_at < 0:
                     self._drop([job])  # if it is there all the same, it must not go on

@@ -7,7 +7,7 @@ Where a job has left nothing, it is lost if the batch system says that it is ove
 import time
 from dataclasses import dataclass
 
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Limit, Loss, NotStarted, Withdrawn
+from crayai.hpo.launch.base import Exited, Gone, JobStatus, Limit, Loss, NotStarted, Withdrawn
 from crayai.hpo.launch.batch.dialect import Dialect, Seen, Standing
 from crayai.hpo.launch.batch.spool import Job
 from crayai.hpo.launch.proof import DRIVER, SIGNALLED, End, Proofs
@@ -25,8 +25,8 @@ class Verdicts:
     proofs: Proofs
     dialect: Dialect
 
-    def of(self, job: Job, end: End | None) -> JobStatus:
-        """Return what became of a job that has left this end, or none yet.
+    def of(self, job: Job, end: End | None) -> JobStatus | None:
+        """Return what became of a job that has left this end, or none yet; None: it may still go on.
 
         It must be heard twice that a job is over, for one that is requeued may seem to be for a moment; a job that was
         told to end though the batch system knows of nothing, is waited for longer.
@@ -34,15 +34,15 @@ class Verdicts:
         if end is not None and not end.was_asked and end.code < SIGNALLED:
             return _proven(job, end)
         if job.over_since is None:
-            return Alive()
+            return None
         seen = job.seen or _UNLISTED
         is_settled = time.monotonic() - job.over_since >= _SETTLE_SECONDS and job.times_over > 1
         if end is not None:
             is_explained = seen.loss is not None or seen.limit is not None or not end.was_asked
             is_sure = job.seen is not None and job.times_over > 1 and is_explained
-            return self._witnessed(job, end, seen) if is_sure or is_settled else Alive()
+            return self._witnessed(job, end, seen) if is_sure or is_settled else None
         may_be_late = job.seen is None or self.proofs.claim(job.name) != DRIVER
-        return Alive() if may_be_late and not is_settled else self._unproven(job, seen)
+        return None if may_be_late and not is_settled else self._unproven(job, seen)
 
     def _witnessed(self, job: Job, end: End, seen: Seen) -> JobStatus:
         """Return the end of a job that something outside has told to end, or killed."""

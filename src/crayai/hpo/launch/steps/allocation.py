@@ -31,8 +31,8 @@ class Allocation:
         name: By which an allocation that an earlier driver has made is found.
         nodes: How many.
         arguments: Of the command that asks for it, as the user has given them.
-        job: Its number; empty: it is not granted yet.
-        is_own: Whether we made it, and so release it.
+        job: Its number; empty: it is to be looked for, or made.
+        is_own: Whether we make it, and so release it.
         reason: Why nothing can run in it any more; empty: something can.
         held: What Slurm last said of it.
         node_names: Of its nodes.
@@ -42,7 +42,7 @@ class Allocation:
     nodes: int
     arguments: str
     job: str = ""
-    is_own: bool = True
+    is_own: bool = field(init=False)
     reason: str = ""
     held: words.Held | None = None
     node_names: frozenset[str] = frozenset()
@@ -52,6 +52,10 @@ class Allocation:
     _end: float = float("inf")
     _told: str = ""
     runs_everywhere: bool = True
+
+    def __post_init__(self) -> None:
+        """Take note whether it is given."""
+        self.is_own = not self.job
 
     @property
     def is_ready(self) -> bool:
@@ -72,12 +76,16 @@ class Allocation:
             self._take_up(self._call.answer())
             self._look_at_queue()
         elif not self.reason and time.monotonic() >= self._next_ask:
-            self._next_ask = time.monotonic() + (_ASK_SECONDS if self.is_ready else _RETRY_SECONDS)
-            if self.job or self._find():
-                self.ask_how_it_is()
-            elif self.is_own and self._call is None:
-                self._next_ask = time.monotonic() + _FIRST_LOOK_SECONDS
-                self._call = Call(words.allocate(self.name, self.nodes, self.arguments), float("inf"))
+            self._ask()
+
+    def is_there(self) -> bool | None:
+        """Return whether what ran in it may have ended by itself; None: nobody says so at present."""
+        is_to_wait = "outage" in self.notices and time.monotonic() < self._next_ask
+        if not self.reason and self._call is None and not is_to_wait:
+            self._ask()
+        if self.reason or self._call is not None:
+            return False
+        return None if "outage" in self.notices else True
 
     def ask_how_it_is(self) -> None:
         """Learn whether it is there, and how long it will be."""
@@ -162,18 +170,28 @@ class Allocation:
             if not any(answer.code is None or trouble_in(answer.err) is Trouble.OUTAGE for answer in answers):
                 return
 
-    def _find(self) -> bool:
-        """Take up an allocation of this name that an earlier driver has left."""
-        if not self.is_own:
-            return False
-        rows = words.held(ask(words.ask_named(self.name)))
+    def _ask(self) -> None:
+        """Learn how it is, or look for it."""
+        self._next_ask = time.monotonic() + (_ASK_SECONDS if self.is_ready else _RETRY_SECONDS)
+        if not self.job:
+            self._find()
+        if self.job:
+            self.ask_how_it_is()
+
+    def _find(self) -> None:
+        """Take up an allocation of this name that an earlier driver has left; if there is none, ask for one."""
+        answer = ask(words.ask_named(self.name))
+        rows = words.held(answer)
         if rows is None:
-            return True
+            self._outage(answer)
+            return
         alive = [row for row in rows if not row.is_over]
         if alive:
             self.job = alive[0].job
             self.notices.tell(f"going on in the allocation {self.job}, which an earlier driver has left")
-        return bool(alive)
+        else:
+            self._next_ask = time.monotonic() + _FIRST_LOOK_SECONDS
+            self._call = Call(words.allocate(self.name, self.nodes, self.arguments), float("inf"))
 
     def _look_at_queue(self) -> None:
         """Tell for which reason the allocation is waited for.

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from crayai.hpo.launch.base import Alive, Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
+from crayai.hpo.launch.base import Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.local import LocalLauncher
 from crayai.hpo.launch.notices import Notices
 from crayai.hpo.launch.proof import DRIVER, SIGNALLED, End, Proofs, name_of, script_of
@@ -67,8 +67,8 @@ class StepLauncher:
 
     def rehearse(self, tasks: Sequence[Task]) -> str:
         """Return what would be run for the first of `tasks`: the commands, and the script."""
-        task, allocation = tasks[0], self._allocation or self._allocate()
-        script = self._script(task)
+        task, script = tasks[0], self._script(tasks[0])
+        allocation = self._allocation or self._allocate()
         step = allocation.step(task, name_of(task), self._shape, script)
         lines = [shlex.join(argv) for argv in (*allocation.requests(), step)]
         return "\n".join(lines) + f"\n\n{script}:\n{self._text(task, allocation)}"
@@ -81,7 +81,7 @@ class StepLauncher:
             self._running.add(task.tag)
             return True
         if self._proofs.end(name) is not None:
-            self._ended[task.tag] = self._judge(task, Exited(0))
+            self._ended[task.tag] = self._judge(task, Exited(0)) or Withdrawn()
             return True
         if (owner := self._proofs.claim(name)) != DRIVER and self._allocation is not None:
             self._allocation.end_step(owner)
@@ -91,8 +91,8 @@ class StepLauncher:
     def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
         """Return what is proven, or known for certain."""
         for tag, status in self._local.poll(tags).items():
-            if tag not in self._ended and not isinstance(status, Alive):
-                self._ended[tag] = self._judge(self._tasks[tag], status)
+            if tag not in self._ended and (judged := self._judge(self._tasks[tag], status)) is not None:
+                self._ended[tag] = judged
                 self._running.discard(tag)
         return {tag: self._ended[tag] for tag in tags if tag in self._ended}
 
@@ -234,8 +234,11 @@ class StepLauncher:
         writes = not allocation.runs_everywhere
         return script_of(task, self._proofs.directory, self._script(task), command, writes=writes)
 
-    def _judge(self, task: Task, status: JobStatus) -> JobStatus:
-        """Return what became of a step whose command has ended so."""
+    def _judge(self, task: Task, status: JobStatus) -> JobStatus | None:
+        """Return what became of a step whose command has ended so; None: that is not known as long as nobody answers.
+
+        What ends with its allocation has no outcome.
+        """
         if isinstance(status, Withdrawn):
             return Withdrawn(status.seconds)  # the location is a slot of this machine, and no node
         if isinstance(status, NotStarted):
@@ -246,22 +249,21 @@ class StepLauncher:
         if len(ends) == len(names):
             self._notices.end("outage", "the batch system answers again")
             return self._proven(task, ends, status)
-        if self._allocation is not None and (isinstance(status, Gone) or status == Exited(-9)):
-            self._allocation.end_step(self._proofs.owner(name))
-        if not self._has_allocation():
-            return Withdrawn()
+        allocation, is_there = self._allocation, self._is_there()
+        if allocation is None or not is_there:
+            return None if is_there is None else Withdrawn()
+        if isinstance(status, Gone) or status == Exited(-9):
+            allocation.end_step(self._proofs.owner(name))
         if isinstance(status, Exited) and status.limit is not None:
             return replace(status, location="")
-        return self._unproven(task, status)
+        return self._unproven(task, allocation, status)
 
-    def _unproven(self, task: Task, status: JobStatus) -> JobStatus:
+    def _unproven(self, task: Task, allocation: Nodes, status: JobStatus) -> JobStatus:
         """Return the end of a step that has left no proof on some node, though the allocation is there.
 
         A command that was told to end before it had heard of that, as by a driver that has died since, ran nothing.
         """
-        said, allocation = _tail(task.stderr), self._allocation
-        if allocation is None:
-            return Withdrawn()
+        said = _tail(task.stderr)
         ask = self._proofs.claim if status == Exited(-signal.SIGTERM) else self._proofs.owner
         owner = ask(name_of(task))
         if owner == DRIVER:
@@ -274,26 +276,24 @@ class StepLauncher:
             return Withdrawn()
         return NotStarted(said or "the command of its step has said nothing")
 
-    def _proven(self, task: Task, ends: Sequence[End], status: JobStatus) -> JobStatus:
-        """Return the end of a step that has left its proof on all nodes."""
+    def _proven(self, task: Task, ends: Sequence[End], status: JobStatus) -> JobStatus | None:
+        """Return the end of a step that has left its proof on all nodes; None: that is not known yet."""
         first = ends[0]
         if first.error:
             return NotStarted(first.error)
         own = sorted((end for end in ends if not end.is_terminated), key=lambda end: end.code > SIGNALLED)
         bad = next((end for end in own if end.code), None)
         if bad is None and len(own) < len(ends):
-            if not self._has_allocation():
-                return Withdrawn(first.seconds, first.location)
+            if not (is_there := self._is_there()):
+                return None if is_there is None else Withdrawn(first.seconds, first.location)
             return Gone("its step was told to end by somebody else", first.location, Loss.CANCELLED)
         end = (bad or first).exited(task.time_limit_seconds)
         code = end.code or (status.code if isinstance(status, Exited) else 0)
         return Exited(code, end.limit, first.seconds, (bad or first).location)
 
-    def _has_allocation(self) -> bool:
-        """Return whether the allocation is there still, for certain."""
-        if self._allocation is not None and not self._allocation.reason:
-            self._allocation.ask_how_it_is()
-        return self._allocation is not None and not self._allocation.reason
+    def _is_there(self) -> bool | None:
+        """Return whether steps may have ended by themselves, and not with their allocation; None: nobody says so."""
+        return self._allocation is not None and self._allocation.is_there()
 
 
 def _tail(path: str) -> str:

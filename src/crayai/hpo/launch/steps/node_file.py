@@ -49,8 +49,9 @@ _STEP = """\
 #!/bin/sh
 # Has a step of a crayai study run on the first node of its slot: step NAME
 claim={root}/proofs/"$1".claim
+end={root}/end
 asked=
-trap 'asked=yes; ln -sn driver "$claim" 2>/dev/null || {asking} "$node" /bin/sh {root}/end "$(readlink "$claim")"' TERM
+trap 'asked=yes; ln -sn driver "$claim" 2>/dev/null || {asking} "$node" /bin/sh "$end" "$(readlink "$claim")"' TERM
 read -r node <{root}/nodes/"$CRAYAI_SLOT"
 [ "$node" != {here} ] || exec /bin/sh {root}/start "$1" "$CRAYAI_SLOT"
 {asking} "$node" /bin/sh {root}/start "$1" "$CRAYAI_SLOT" </dev/null &
@@ -118,8 +119,9 @@ class NodeFile:
         if not self._is_written:
             self._write(self._shape)
 
-    def ask_how_it_is(self) -> None:
-        """Do nothing: it is there as long as we are."""
+    def is_there(self) -> bool:
+        """Return that it is there as long as we are."""
+        return True
 
     def release(self) -> None:
         """Do nothing: it is not ours."""

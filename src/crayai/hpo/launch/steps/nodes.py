@@ -59,8 +59,8 @@ class Nodes(Protocol):
             LaunchError: It is refused, or an allocation that was named is over.
         """
 
-    def ask_how_it_is(self) -> None:
-        """Learn whether it is there, and how long it will be."""
+    def is_there(self) -> bool | None:
+        """Return whether what ran in it may have ended by itself; None: nobody says so at present."""
 
     def release(self) -> None:
         """Give it back if it is ours, also one that is still waited for."""

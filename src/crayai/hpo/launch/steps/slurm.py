@@ -67,8 +67,8 @@ def granted(answer: Answer) -> str:
 
 
 def ask_named(name: str) -> list[str]:
-    """Return the command that asks for allocations by their name."""
-    return ["squeue", "--noheader", f"--name={name}", f"--format={_FIELDS}"]
+    """Return the command that asks for allocations of ours by their name."""
+    return ["squeue", "--noheader", f"--user={os.getuid()}", f"--name={name}", f"--format={_FIELDS}"]
 
 
 def ask_held(job: str) -> list[str]:
