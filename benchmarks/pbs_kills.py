@@ -3,19 +3,22 @@
     python benchmarks/pbs_kills.py [--rounds 6] [--seed 1]
 
 Drivers are killed, or told to end; answers of qsub are lost; nobody reaches the server, or its answers break off; it
-forgets jobs, or keeps no history; the daemons of nodes die alone. A tenth of the evaluations takes longer than it takes
-to call a job lost of which nothing is heard. After a minute the study is left in peace to finish.
+forgets jobs, or keeps no history; the daemons of nodes die alone; somebody deletes a job. A tenth of the evaluations
+takes longer than it takes to call a job lost of which nothing is heard. After a minute the study is left in peace to
+finish.
 """
 
 import argparse
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from crayai.hpo.testing.batch_stand_in import StandIn
@@ -53,14 +56,25 @@ def one_round(flavour: str, root: Path, rng: random.Random) -> str:
             subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, timeout=MOST_SECONDS, check=True)
     began, ended = (Counter((root / name).read_text().split()) for name in ("began", "ended"))
     twice = sum(count - 1 for count in began.values())
-    return f"{flavour}: {dict(faults)} lost {EVALUATIONS - len(ended)}, twice {twice}"
+    cancelled = cancelled_in(root / "study")
+    lost = set(map(str, range(EVALUATIONS))) - set(ended) - cancelled
+    return f"{flavour}: {dict(faults)} cancelled {len(cancelled)}, lost {len(lost)}, twice {twice}"
+
+
+def cancelled_in(study: Path) -> set[str]:
+    """Return the evaluations that count as cancelled."""
+    with closing(sqlite3.connect(f"file:{study / 'study.db'}?mode=ro", uri=True)) as log:
+        return {str(number) for (number,) in log.execute("SELECT number FROM evaluation WHERE cause = 'cancelled'")}
 
 
 def harm(batch: StandIn, driver: subprocess.Popen[bytes], rng: random.Random) -> str:
     """Do something bad, of which the driver dies; return what."""
     what = rng.choice(
-        ["killed", "told to end", "answer lost, killed", "server away, killed", "broken off", "daemon dead"]
+        ["killed", "told to end", "answer lost, killed", "server away, killed", "broken off", "daemon dead", "deleted"]
     )
+    alive = [job["id"] for job in batch.jobs if job["state"] != "F"]
+    if what == "deleted" and alive:
+        batch.delete(rng.choice(alive))
     if what == "daemon dead":
         batch.fail_node(daemon_alone=True)
     batch.break_off(after_first=what == "broken off")  # and is mended with the next fault

@@ -200,3 +200,9 @@ def test_a_driver_that_is_a_job_hands_on_what_is_not_its_own(monkeypatch):
     monkeypatch.setenv("SGE_TASK_ID", "undefined")
     assert "QUEUE=" not in exports()
     assert "SGE_" not in exports()
+
+
+def test_an_accounting_that_does_not_answer():
+    """It has said nothing of any job, other than where there is none."""
+    assert GridEngine().past(Answer(None, "", "no answer")) is None
+    assert GridEngine().past(Answer(127, "", "not found")) == {}

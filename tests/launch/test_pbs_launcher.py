@@ -9,6 +9,8 @@ from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Exited, Gone, Limit, Loss, Withdrawn
 from crayai.hpo.launch.batch import launcher as engine
 from crayai.hpo.launch.batch import verdicts
+from crayai.hpo.launch.batch.dialect import Answer
+from crayai.hpo.launch.batch.driver_job import DriverJob
 from crayai.hpo.launch.batch.launcher import BatchLauncher
 from crayai.hpo.launch.batch.moab import Moab
 from crayai.hpo.launch.batch.pbs import Pbs
@@ -400,6 +402,42 @@ def test_jobs_that_a_dead_driver_has_left(batch, tmp_path):
     assert ends_of(second, [running, taken]) == [Exited(0)] * 2
     assert len(batch.jobs) == 2
     second.close()
+
+
+@pytest.mark.fault("the driver dies while it takes jobs back", "the next driver deletes them; they run again, later")
+def test_jobs_that_a_dead_driver_has_taken_back(batch, tmp_path, monkeypatch):
+    """They have no outcome, whether the batch system has heard of it or not."""
+    first = jobs(batch, tmp_path, slots=8)
+    tasks = [make_task(tmp_path, number, RUNS_ON) for number in range(5)]
+    for task in tasks:
+        first.submit(task)
+    wait_until(first, lambda: sorted(job["state"] for job in batch.jobs) == ["Q", *"RRRR"], "one waits")
+    heard(first, 1)
+    monkeypatch.setattr(first._scheduler, "cancel", lambda _: None)
+    first.withdraw()
+    first._scheduler.close()
+    second = jobs(batch, tmp_path, slots=8)
+    assert all(second.find(task) for task in tasks)
+    (waiting,) = [number for number, job in enumerate(batch.jobs) if job["state"] != "R"]
+    assert ends_of(second, [tasks[waiting]]) == [Withdrawn()]
+    wait_until(second, lambda: batch.jobs[waiting]["state"] == "F", "it is deleted")
+    assert second.poll([task.tag for task in tasks]).keys() == {tasks[waiting].tag}
+    second.close()
+
+
+def test_a_driver_that_is_a_job(batch, tmp_path):
+    """It is submitted once, whatever other jobs the user has."""
+    other = tmp_path / "other"
+    other.write_text("sleep 1000\n")
+    dialect = DIALECTS[batch.flavour]()
+    submit = "msub" if batch.flavour == "moab" else "qsub"
+    assert ask([submit, "-N", "other", "-o", str(tmp_path / "out"), str(other)]).code == 0
+    driver = DriverJob(
+        directory=tmp_path, caller=tmp_path, command=["sleep", "1000"], name="crayai-driver-1234567", minutes=9
+    )
+    assert dialect.submission(Answer(0, driver.start(dialect), ""))
+    with pytest.raises(LaunchError, match="has a driver that is a job already"):
+        driver.start(dialect)
 
 
 def test_jobs_that_are_cancelled(launcher, tmp_path):

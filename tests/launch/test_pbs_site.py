@@ -132,6 +132,7 @@ def test_nodes_of_moab():
 def test_queues_of_grid_engine():
     """Slots are counted, and the shorter limit counts."""
     main, short = grid_engine.partitions(answers(QCONF, SLOTS))
+    assert grid_engine.partitions(answers("qname  bare\nhostlist  @all\n", SLOTS))[0].most_seconds == math.inf
     assert (main.name, main.nodes, main.idle, main.most_seconds) == ("main.q", 8, 6, math.inf)
     assert (short.name, short.nodes, short.idle, short.most_seconds) == ("short.q", 4, 4, 3540)
     words = ["-q", "short.q@node1,main.q", "-l", "h_rt=600"]

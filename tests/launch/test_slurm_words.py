@@ -215,6 +215,7 @@ def test_what_users_have_reported(said, trouble):
         ("slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 DUE TO PREEMPTION ***", Loss.PREEMPTED),
         ("*** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD ***", Loss.NODE_FAILURE),
         ("*** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 DUE TO TIME LIMIT ***", Limit.TIME),
+        ("*** JOB 12 ON n1 CANCELLED AT 2026-11-26T15:00:00 DUE TO JOB REQUEUE ***", None),
         ("*** STEP 12.0 ON n1 CANCELLED AT 2026-11-26T15:00:00 ***", None),
         ("all is well", None),
     ],
@@ -222,3 +223,9 @@ def test_what_users_have_reported(said, trouble):
 def test_the_log_of_a_job(said, cause):
     """Slurm says there why it has ended a job; what a step was ended for is up to the job."""
     assert Slurm().cause_in(said) is cause
+
+
+def test_an_accounting_that_does_not_answer():
+    """It has said nothing of any job, other than where there is none."""
+    assert Slurm().past(Answer(None, "", "no answer")) is None
+    assert Slurm().past(Answer(127, "", "not found")) == {}

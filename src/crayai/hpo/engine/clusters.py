@@ -165,7 +165,7 @@ def driver_job(
         directory=directory,
         caller=Path.cwd(),
         command=command,
-        name=f"crayai-driver-{hashlib.sha256(str(directory).encode()).hexdigest()[:8]}",
+        name=f"crayai-driver-{hashlib.sha256(str(directory).encode()).hexdigest()[:7]}",
         minutes=minutes,
         arguments=[*words, *shlex.split(arguments)],
     )
@@ -217,7 +217,7 @@ def _allocation(cluster: Cluster, name: str) -> Allocation:
     """Return the allocation that was named, the one that we run in, or one that is to be made."""
     own = os.environ.get("SLURM_JOB_ID", "") if os.environ.get("SLURM_JOB_NUM_NODES") else ""
     job = str(cluster.alloc_jobid or "") or own
-    allocation = Allocation(name, cluster.nodes, cluster.alloc_args, job, is_own=not job)
+    allocation = Allocation(name, cluster.nodes, cluster.alloc_args, job)
     if job:
         allocation.ask_how_it_is()
         held = allocation.held

@@ -13,8 +13,10 @@ from crayai.hpo.launch.batch.dialect import Answer
 TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 0.002
 _SAID_BYTES = 10_000
+NOT_FOUND = 127
+"""The code of a command that is not there, as a shell gives it."""
 _CHANGING = ("SLURM_", "PBS_QSTAT_")
-KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN"}
+KEPT = {"SLURM_CONF", "SLURM_CLUSTERS"}
 
 
 class Call:
@@ -32,6 +34,7 @@ class Call:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when read
         self._process: subprocess.Popen[bytes] | None = None
         self._problem = ""
+        self._code: int | None = None
         try:
             self._process = subprocess.Popen(  # noqa: S603 - as the dialect says
                 argv,
@@ -42,6 +45,7 @@ class Call:
                 start_new_session=True,
             )
         except OSError as error:
+            self._code = NOT_FOUND if isinstance(error, FileNotFoundError) else None
             self._problem = f"{argv[0]}: {error.strerror}"
 
     def answer(self) -> Answer | None:
@@ -55,7 +59,7 @@ class Call:
             os.killpg(process.pid, signal.SIGKILL)  # and what it may have started
             process.wait()
             self._problem = said.decode(errors="replace").strip() or "no answer"
-        code = None if process is None or self._problem else process.returncode
+        code = self._code if process is None or self._problem else process.returncode
         texts = []
         for file in (self._out, self._err):
             file.seek(0)

@@ -1,6 +1,7 @@
 """Running the user's program before a study does: at a dozen points that tell whether it is fit to be searched."""
 
 import os
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -92,7 +93,7 @@ def _bench(study: Study, settings: EvaluationSettings, root: Path, watcher: Watc
     settings.check_here()
     wrapping = settings.wrapping(root)
     check_environment(settings, wrapping)
-    with closing(settings.launcher(root, "doctor", wrapping)) as launcher:
+    with closing(settings.launcher(root, secrets.token_hex(4), wrapping)) as launcher:
         yield Bench(study, settings, root, launcher, wrapping, watcher)
 
 

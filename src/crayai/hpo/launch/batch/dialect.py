@@ -40,7 +40,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command has answered; `code` is None if it did not within its time, or could not be started."""
+    """What a command has answered; `code` is None if it did not within its time."""
 
     code: int | None
     out: str
@@ -81,11 +81,13 @@ class Dialect(Protocol):
         passes_environment: Whether a job finds the environment of who has submitted it; else its script reads
             ``directory/environment``.
         most_together: How many jobs a submission may have, at most.
+        lists_all: Whether `queue` tells of all jobs of the user, and not of those that were asked for alone.
     """
 
     retrying: str
     passes_environment: bool
     most_together: int
+    lists_all: bool
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, whose jobs run ``directory/0``, ``directory/1``, … in the shell."""

@@ -97,10 +97,10 @@ class DriverJob:
         Raises:
             LaunchError: It is refused, or there is such a job already.
         """
-        queue = dialect.queue(ask(dialect.ask(self.name, ())))
-        if queue is not None:
-            there = [seen.word for seen in queue.jobs.values() if seen.standing is not Standing.OVER]
-            if there:
+        if (queue := dialect.queue(ask(dialect.ask(self.name, ())))) is not None:
+            own = queue.submitted.get(dialect.sign(self.name, self.path))
+            jobs = [seen for job, seen in queue.jobs.items() if not dialect.lists_all or job == own]
+            if there := [seen.word for seen in jobs if seen.standing is not Standing.OVER]:
                 raise LaunchError(f"the study in {self.directory} has a driver that is a job already ({there[0]})")
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.write_text(self.script(dialect), encoding="utf-8")

@@ -37,6 +37,7 @@ class GridEngine:
     retrying = ""
     passes_environment = False
     most_together = 1000
+    lists_all = False
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, which never ends with 99 or 100: with those a job is queued again."""
@@ -122,8 +123,10 @@ class GridEngine:
         arrays = sorted(set(map(self.submission_of, jobs)))
         return ["/bin/sh", "-c", 'for job; do qacct -j "$job"; done', "sh", *arrays]
 
-    def past(self, answer: Answer) -> Mapping[str, Seen]:
+    def past(self, answer: Answer) -> Mapping[str, Seen] | None:
         """Return what qacct answered; of a job that ran several times, the last run counts."""
+        if answer.code is None:
+            return None
         runs = [dict(_ROW.findall(text)) for text in re.split(r"^==+$", answer.out, flags=re.MULTILINE)[1:]]
         ends = [(facts, _number(facts.get("failed", ""))) for facts in runs]
         return {_name(facts): _ended(facts, failed) for facts, failed in ends if failed not in _IS_BACK}

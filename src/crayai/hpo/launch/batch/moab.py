@@ -37,6 +37,7 @@ class Moab(OneByOne):
     """The words of Moab; jobs are submitted one by one, for arrays are off unless a site has switched them on."""
 
     submits = "msub"
+    lists_all = True
 
     def submission(self, answer: Answer) -> str:
         """Return the name of a job, such as ``12``, ``Moab.12`` or ``12.server``."""

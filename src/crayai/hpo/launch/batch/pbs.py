@@ -70,6 +70,7 @@ class Pbs:
     retrying = ""
     passes_environment = False
     most_together = 1000
+    lists_all = False
     index = "PBS_ARRAY_INDEX"
     alone: Sequence[str] = ("-f",)
     """The options with which qsub leaves no process behind that may submit later than it says."""

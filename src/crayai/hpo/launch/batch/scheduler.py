@@ -29,7 +29,6 @@ class Scheduler:
         poll_seconds: Between two questions, at least.
 
     Attributes:
-        calls: How many commands were run.
         most_together: How many jobs to submit at once, at most; fewer after it took no more.
         asked_at: When the last question was asked, on the monotonic clock.
         notices: What the user is told.
@@ -39,7 +38,6 @@ class Scheduler:
         self, dialect: Dialect, name: str, arguments: Sequence[str], *, most_together: int | None, poll_seconds: float
     ) -> None:
         self.dialect = dialect
-        self.calls = 0
         self.notices = Notices()
         self.most_together = self._most_together = most_together or dialect.most_together
         self._name, self._arguments = name, list(arguments)
@@ -120,7 +118,6 @@ class Scheduler:
             if time.monotonic() - self.asked_at >= self._poll_seconds:
                 self.asked_at = time.monotonic()
                 self._asking = Call(self.dialect.ask(self._name, spool.known))
-                self.calls += 1
             return None
         answer = self._asking.answer()
         if answer is None:
@@ -150,7 +147,6 @@ class Scheduler:
             self._asking = None
 
     def _answer(self, argv: Sequence[str]) -> Answer:
-        self.calls += 1
         return ask(argv, self.dialect.retrying)
 
     def _outage(self, answer: Answer) -> None:

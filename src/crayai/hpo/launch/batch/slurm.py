@@ -43,7 +43,7 @@ _FULL = re.compile(
 )
 
 
-_ENDED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: DUE TO (NODE FAILURE|PREEMPTION))?")
+_ENDED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+ (?:\*\*\*|DUE TO (NODE FAILURE|PREEMPTION))")
 _LOSSES = {None: Loss.CANCELLED, "NODE FAILURE": Loss.NODE_FAILURE, "PREEMPTION": Loss.PREEMPTED}
 _MEMORY = re.compile(r"exceeded (job |step )?memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 _NEVER = re.compile(
@@ -72,6 +72,7 @@ class Slurm:
     retrying = "sleeping and retrying"
     passes_environment = True
     most_together = 1000
+    lists_all = False
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission."""
@@ -164,8 +165,10 @@ class Slurm:
         arrays = sorted(set(map(self.submission_of, jobs)))
         return ["sacct", "-n", "-P", "-X", f"--jobs={','.join(arrays)}", "--format=JobID,State,NodeList"]
 
-    def past(self, answer: Answer) -> Mapping[str, Seen]:
-        """Return what sacct answered."""
+    def past(self, answer: Answer) -> Mapping[str, Seen] | None:
+        """Return what sacct answered, which may be that there is no accounting."""
+        if answer.code is None:
+            return None
         rows = [line.split("|") for line in answer.out.splitlines()] if answer.code == 0 else []
         found: dict[str, Seen] = {}
         for job, state, nodes in (row for row in rows if len(row) == 3):  # noqa: PLR2004 - as many as we asked for

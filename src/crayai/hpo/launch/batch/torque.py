@@ -90,7 +90,7 @@ class OneByOne(Torque):
         )
 
     def sign(self, name: str, script: Path) -> str:
-        """Return the name of its job, in 15 characters: the last of the study's name, and the submission's number."""
+        """Return the name of its job, in 15 characters: the last of the study's name, and that of the directory."""
         return f"c{name[-8:].lstrip('-')}.{script.parent.name}"
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:  # noqa: ARG002 - it is 1
@@ -100,7 +100,7 @@ class OneByOne(Torque):
 
     def submit_driver(self, script: Path, name: str, log: Path, minutes: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits one job."""
-        return [self.submits, *super().submit_driver(script, name, log, minutes, arguments)[1:]]
+        return [self.submits, *super().submit_driver(script, self.sign(name, script), log, minutes, arguments)[1:]]
 
 
 def _facts(job: ET.Element) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def is_here() -> bool:
 class TorqueOnSlurm(OneByOne):
     """The words for Slurm behind TORQUE's."""
 
+    lists_all = True
+
     def ask(self, name: str, known: Sequence[str]) -> list[str]:  # noqa: ARG002 - all of the user's are listed
         """Return the command that lists the user's jobs, those that ended some minutes ago among them."""
         return ["/bin/sh", "-c", 'qstat -u "$(id -un)"']

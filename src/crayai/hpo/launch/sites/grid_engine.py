@@ -27,10 +27,15 @@ def partitions(answers: Sequence[Answer]) -> list[Partition]:
     rows = [line.split() for line in answers[1].out.splitlines()[2:]]
     slots = {row[0]: (int(row[5]), int(row[4])) for row in rows if len(row) == _COLUMNS}
     queues = {text.split()[0]: dict(re.findall(r"^([sh]_rt)\s+(\S+)", text, re.MULTILINE)) for text in texts}
-    limits = {name: min(seconds_in(text) or math.inf for text in found.values()) for name, found in queues.items()}
+    limits = {name: min([math.inf, *map(_seconds, found.values())]) for name, found in queues.items()}
     return [
         Partition(name, True, True, *slots.get(name, (0, 0)), 0, 0, limit, limit, 0) for name, limit in limits.items()
     ]
+
+
+def _seconds(text: str) -> float:
+    """Return a limit of time; infinite: none."""
+    return seconds_in(text) or math.inf
 
 
 def queue_limits(answers: Sequence[Answer], partition: str) -> QueueLimits:  # noqa: ARG001 - only for its managers
