@@ -24,9 +24,11 @@ sys.stdin.read()
 ELSEWHERE = Process("node7", "0a1b2c3d-0000-4000-8000-000000000000", 4711, "99", "1")
 SLURM = replace(ELSEWHERE, job="slurm alps 77 0")
 PBS = replace(ELSEWHERE, job="pbs 12.pbs0")
+SGE = replace(ELSEWHERE, job="sge /opt/sge:default 7")
 
 BATCH_VARIABLES = [
     *("SLURM_JOB_ID", "SLURM_CLUSTER_NAME", "SLURMD_NODENAME", "SLURM_RESTART_COUNT", "SLURM_CLUSTERS", "PBS_JOBID"),
+    *("SGE_TASK_ID", "JOB_ID", "SGE_ROOT", "SGE_CELL"),
 ]
 
 
@@ -173,6 +175,10 @@ def test_a_container_that_counts_for_itself(start):
         ),
         ({"SLURM_JOB_ID": "77", "SLURM_CLUSTER_NAME": "alps"}, ""),  # the command of salloc
         ({"PBS_JOBID": "4[3].pbs0"}, "pbs 4[3].pbs0"),
+        (
+            {"SGE_TASK_ID": "undefined", "JOB_ID": "7", "SGE_ROOT": "/opt/sge", "SGE_CELL": "default"},
+            "sge /opt/sge:default 7",
+        ),
     ],
 )
 def test_the_job_that_a_process_ends_with(monkeypatch, variables, job):
@@ -187,6 +193,7 @@ def test_jobs_for_people():
     """People are told the job as their batch system calls it."""
     assert SLURM.with_job == "process 4711 on node7, in Slurm job 77 of alps"
     assert PBS.with_job == "process 4711 on node7, in PBS job 12.pbs0"
+    assert SGE.with_job == "process 4711 on node7, in Grid Engine job 7"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +267,24 @@ def test_what_pbs_says(command, tmp_path, output, error, has_ended):
     assert (tmp_path / "calls").read_text() == "qstat -f 12.pbs0\n"
 
 
-@pytest.mark.parametrize("process", [SLURM, PBS])
+@pytest.mark.parametrize(
+    ("output", "cell", "has_ended"),
+    [
+        ("Following jobs do not exist or permissions are not sufficient: \n7", "default", True),
+        ("Following jobs do not exist or permissions are not sufficient: \n7", "other", None),
+        ("job_number:                 7\nowner:                      ada", "default", None),
+        ('error: unable to send message to qmaster using port 6444 on host "sge0"', "default", None),
+    ],
+)
+def test_what_grid_engine_says(command, monkeypatch, output, cell, has_ended):
+    """A process of another machine has ended if its own Grid Engine does not know its job any more."""
+    monkeypatch.setenv("SGE_ROOT", "/opt/sge")
+    monkeypatch.setenv("SGE_CELL", cell)
+    command("qstat", error=output, code=1)
+    assert SGE.has_ended() is has_ended
+
+
+@pytest.mark.parametrize("process", [SLURM, PBS, SGE])
 def test_without_a_batch_system(monkeypatch, tmp_path, process):
     """Where there is no command to ask, nobody knows."""
     monkeypatch.setenv("PATH", str(tmp_path))

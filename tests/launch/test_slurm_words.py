@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from crayai.hpo.launch.base import Limit, Loss
+from crayai.hpo.launch.batch.arguments import given
 from crayai.hpo.launch.batch.dialect import Answer, Standing, Trouble
-from crayai.hpo.launch.batch.slurm import Slurm, has_option
+from crayai.hpo.launch.batch.slurm import Slurm
 from crayai.hpo.launch.steps import slurm as slurm_steps
 
 CANCELLED = "slurmstepd: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-11-23T10:00:00"
@@ -107,10 +108,11 @@ def test_limits():
 
 def test_options():
     """An option is found however it is written, and not within another one."""
-    assert has_option(["-N4"], "-N")
-    assert has_option(["--nodes=4"], "--nodes")
-    assert not has_option(["--nodelist=n4"], "--nodes")
-    assert not has_option(["--ntasks=4"], "-n")
+    assert given(["-N"], ["-N4"]) == "-N4"
+    assert given(["-N", "--nodes"], ["-x", "--nodes=4"]) == "--nodes=4"
+    assert given(["--nodes"], ["--nodes", "4"]) == "--nodes 4"
+    assert given(["--nodes"], ["--nodelist=n4"]) == ""
+    assert given(["-n"], ["--ntasks=4"]) == ""
 
 
 def test_a_script_of_a_path_with_blanks():

@@ -66,6 +66,8 @@ class Process:
                 return f"{self}, in Slurm job {job} of {cluster}"
             case ["pbs", job]:
                 return f"{self}, in PBS job {job}"
+            case ["sge", _, job]:
+                return f"{self}, in Grid Engine job {job}"
         return str(self)
 
     def __str__(self) -> str:
@@ -82,12 +84,19 @@ class Process:
 
 
 def own_job() -> str:
-    """Return the batch job with which this process ends: ``slurm CLUSTER JOB RUN``, ``pbs JOB`` or nothing."""
+    """Return the batch job with which this process ends: ``slurm CLUSTER JOB RUN``, ``pbs JOB``, ``sge CELL JOB``."""
     found = os.environ.get
     # The command of salloc has no SLURMD_NODENAME: it runs beside its job, and outlives it.
     if found("SLURM_JOB_ID") and found("SLURM_CLUSTER_NAME") and found("SLURMD_NODENAME"):
         return f"slurm {found('SLURM_CLUSTER_NAME')} {found('SLURM_JOB_ID')} {found('SLURM_RESTART_COUNT', '0')}"
+    if found("SGE_TASK_ID") and found("JOB_ID"):
+        return f"sge {_cell()} {found('JOB_ID')}"
     return f"pbs {found('PBS_JOBID')}" if found("PBS_JOBID") else ""
+
+
+def _cell() -> str:
+    """Return which Grid Engine is meant here: a job's number is one of its own."""
+    return f"{os.environ.get('SGE_ROOT', '')}:{os.environ.get('SGE_CELL', 'default')}".replace(" ", "%20")
 
 
 def _has_ended_here(pid: int, start: str) -> bool | None:
@@ -132,6 +141,8 @@ def _job_has_ended(job: str) -> bool:
             return _slurm_job_has_ended(cluster, number, run)
         case ["pbs", number]:
             return _pbs_job_has_ended(number)
+        case ["sge", cell, number]:
+            return cell == _cell() and "do not exist" in "".join(_answer("qstat", "-j", number))
     return False
 
 

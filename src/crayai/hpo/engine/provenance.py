@@ -6,14 +6,13 @@ import os
 import platform
 import re
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from crayai import __version__
-from crayai.hpo.launch.calls import ask
+from crayai.hpo.launch.calls import Call, ask
 from crayai.hpo.launch.containers.container import Container, container_of
 from crayai.hpo.launch.containers.engines import ENGINES
 from crayai.hpo.launch.containers.images import identity
@@ -127,17 +126,6 @@ def _commit(source: Path, root: Path) -> str:
 
 def _git(source: Path, *words: str) -> str | None:
     """Return what git says; None: it is not there, knows nothing of this directory, or takes too long."""
-    try:
-        answer = subprocess.run(  # noqa: S603 - our own words
-            ["git", "-C", str(source), *words],  # noqa: S607 - the user's git
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE_SECONDS,
-            check=False,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    call = Call(["git", "--no-optional-locks", "-C", str(source), *words], _PATIENCE_SECONDS)
+    answer = call.wait()
+    return answer.out.strip() if answer.code == 0 else None

@@ -55,7 +55,7 @@ _told() {{
   [ ! "$_keeps" ] || true >"$_task".asked
   [ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null
 }}
-trap _told TERM INT USR1
+trap _told TERM INT USR1 USR2
 cd {proofs} && cd {directory} || {{ echo "crayai: $(hostname) does not see the directory" >&2; exit {missing}; }}
 [ ! -e "$_task".cancelled ] || exit 0
 [ "$_node" = 0 ] || _task="$_task.$_node"

@@ -22,7 +22,10 @@ _SITES: Mapping[str, Site] = {
 
 def check_site(cluster: Cluster, time_limit_seconds: float | None) -> Iterator[Check]:
     """Compare what `cluster` asks for with what there is; evaluations may have a limit of time."""
-    site = _SITES[cluster.manager]
+    site = _SITES.get(cluster.manager)
+    if site is None:
+        yield Check("cluster", Verdict.NOTE, f"nothing here knows how {cluster.manager} is asked for queues and limits")
+        return
     arguments = shlex.split(cluster.alloc_args)
     answers = [ask(argv) for argv in site.questions()]
     known = site.partitions(answers)

@@ -87,13 +87,14 @@ class Dialect(Protocol):
     retrying: str
     passes_environment: bool
     most_together: int
-    lists_all: bool
+    lists_all: bool = False
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, whose jobs run ``directory/0``, ``directory/1``, … in the shell."""
 
-    def sign(self, name: str, script: Path) -> str:
-        """Return by what `queue` knows a submission of a script under this name."""
+    def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - for those that go by names
+        """Return by what `queue` knows a submission of a script under this name: by the path of the script."""
+        return str(script)
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits, with the user's own arguments."""
@@ -125,11 +126,13 @@ class Dialect(Protocol):
     def queue(self, answer: Answer) -> Queue | None:
         """Return what it answered; None: not about all of them, so a job that is left out may still be there."""
 
-    def ask_past(self, jobs: Sequence[str]) -> list[str]:
+    def ask_past(self, jobs: Sequence[str]) -> list[str]:  # noqa: ARG002 - for those that have an accounting
         """Return the command that asks for jobs that the queue has left out; empty: there is none."""
+        return []
 
-    def past(self, answer: Answer) -> Mapping[str, Seen] | None:
+    def past(self, answer: Answer) -> Mapping[str, Seen] | None:  # noqa: ARG002 - likewise
         """Return what it answered; None: nothing that can be relied on."""
+        return {}
 
     def cancel(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that ends jobs."""
@@ -137,8 +140,9 @@ class Dialect(Protocol):
     def is_hopeless(self, reason: str) -> bool:
         """Return whether a job that waits for this reason would wait for ever."""
 
-    def cause_in(self, said: str) -> Limit | Loss | None:
+    def cause_in(self, said: str) -> Limit | Loss | None:  # noqa: ARG002 - for those that say it there
         """Return by what a job was ended, if the batch system has said so in the job's log; None: it has not."""
+        return None
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what is to be told about a command that was refused."""

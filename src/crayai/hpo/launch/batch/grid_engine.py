@@ -12,7 +12,8 @@ from pathlib import Path
 
 from crayai.hpo.launch.base import Limit, Loss
 from crayai.hpo.launch.batch import qsub
-from crayai.hpo.launch.batch.dialect import Answer, Queue, Seen, Standing, Trouble
+from crayai.hpo.launch.batch.arguments import refusal
+from crayai.hpo.launch.batch.dialect import Answer, Dialect, Queue, Seen, Standing, Trouble
 
 _XML = re.compile(r"<\?xml[^>]*\?>")
 _KILLED, _AT_LIMIT = 100, 37
@@ -31,13 +32,12 @@ _BLAMED = {"queue": ["-q"], "parallel environment": ["-pe"], "project": ["-P"], 
 """What a refusal speaks of, and the options that say it."""
 
 
-class GridEngine:
+class GridEngine(Dialect):
     """The words of Grid Engine; every submission is an array, ``4``, whose jobs are named ``4.1`` and so on."""
 
     retrying = ""
     passes_environment = False
     most_together = 1000
-    lists_all = False
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission, which never ends with 99 or 100: with those a job is queued again."""
@@ -51,10 +51,6 @@ class GridEngine:
             'export CRAYAI_JOB="$JOB_ID.$SGE_TASK_ID"\n'
             f'/bin/sh {where}/"$_place" || exit 1\n'
         )
-
-    def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough
-        """Return the path of the script."""
-        return str(script)
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits; the jobs write their logs by themselves, at whatever path."""
@@ -139,12 +135,9 @@ class GridEngine:
         """Return whether a job that waits for this reason would wait for ever: it is in the state of error."""
         return reason.startswith("Eqw")
 
-    def cause_in(self, said: str) -> None:
-        """Return None: only the accounting knows."""
-
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, the arguments that it may speak of, and the whole command."""
-        return qsub.refusal(answer, argv, _BLAMED)
+        return refusal(answer, argv, _BLAMED)
 
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did, by its words."""

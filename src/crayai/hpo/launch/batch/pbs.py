@@ -15,7 +15,8 @@ from typing import Any
 
 from crayai.hpo.launch.base import Limit, Loss
 from crayai.hpo.launch.batch import qsub
-from crayai.hpo.launch.batch.dialect import Answer, Queue, Seen, Standing, Trouble
+from crayai.hpo.launch.batch.arguments import refusal
+from crayai.hpo.launch.batch.dialect import Answer, Dialect, Queue, Seen, Standing, Trouble
 
 _WAITS = set("QHWT")
 _OVER = set("FX")
@@ -64,13 +65,12 @@ _BLAMED = {
 """What a refusal speaks of, and the options that say it."""
 
 
-class Pbs:
+class Pbs(Dialect):
     """The words of PBS; a submission of several is a job array, ``4[].server``, with jobs ``4[3].server``."""
 
     retrying = ""
     passes_environment = False
     most_together = 1000
-    lists_all = False
     index = "PBS_ARRAY_INDEX"
     alone: Sequence[str] = ("-f",)
     """The options with which qsub leaves no process behind that may submit later than it says."""
@@ -86,10 +86,6 @@ class Pbs:
             'export CRAYAI_JOB="$PBS_JOBID"\n'
             f'exec /bin/sh {where}/"$_place"\n'
         )
-
-    def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough
-        """Return the path of the script."""
-        return str(script)
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits; PBS allows no array of one."""
@@ -151,14 +147,6 @@ class Pbs:
         jobs = _jobs_in(answer.out) if is_whole else None
         return None if jobs is None else queue_of(jobs, _seen)
 
-    def ask_past(self, jobs: Sequence[str]) -> list[str]:  # noqa: ARG002 - there is none for users
-        """Return nothing: the question for the queue includes what the server remembers."""
-        return []
-
-    def past(self, answer: Answer) -> Mapping[str, Seen] | None:  # noqa: ARG002 - never asked
-        """Return nothing."""
-        return {}
-
     def cancel(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that ends jobs."""
         return ["qdel", *jobs]
@@ -173,7 +161,7 @@ class Pbs:
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, the arguments that it may speak of, and the whole command."""
-        return qsub.refusal(answer, argv, _BLAMED)
+        return refusal(answer, argv, _BLAMED)
 
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did, by its words; a node that its server does not reach is no outage."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from crayai.hpo.launch.base import Limit, Loss
-from crayai.hpo.launch.batch.dialect import Answer, Queue, Seen, Standing, Trouble
+from crayai.hpo.launch.batch.arguments import given, refusal
+from crayai.hpo.launch.batch.dialect import Answer, Dialect, Queue, Seen, Standing, Trouble
 
 _FIELDS = "%F|%K|%T|%N|%r|%o"
 _WAITS = {
@@ -50,29 +51,28 @@ _NEVER = re.compile(
     r"Partition(NodeLimit|TimeLimit|Config)|BadConstraints|DependencyNeverSatisfied|(Assoc|QOS)\w*PerJob|Invalid(Account|QOS)|"
     r"JobHeldAdmin|AccountNotAllowed|QOSNotAllowed"
 )
-_BLAMED: Sequence[tuple[str, tuple[str, ...]]] = (
-    ("partition", ("-p", "--partition")),
-    ("account", ("-A", "--account")),
-    ("qos", ("-q", "--qos")),
-    ("time limit", ("-t", "--time")),
-    ("gres|generic resource", ("--gres", "--gpus", "-G", "--gpus-per-node", "--gpus-per-task")),
-    ("feature|constraint", ("-C", "--constraint")),
-    ("reservation", ("--reservation",)),
-    ("node name|nodelist", ("-w", "--nodelist", "-x", "--exclude")),
-    ("memory", ("--mem", "--mem-per-cpu", "--mem-per-gpu")),
-    ("processors|cpu count|tasks", ("-n", "--ntasks", "-c", "--cpus-per-task", "--ntasks-per-node")),
-    ("node count|node configuration", ("-N", "--nodes")),
-)
+_BLAMED: Mapping[str, Sequence[str]] = {
+    "partition": ("-p", "--partition"),
+    "account": ("-A", "--account"),
+    "qos": ("-q", "--qos"),
+    "time limit": ("-t", "--time"),
+    "gres|generic resource": ("--gres", "--gpus", "-G", "--gpus-per-node", "--gpus-per-task"),
+    "feature|constraint": ("-C", "--constraint"),
+    "reservation": ("--reservation",),
+    "node name|nodelist": ("-w", "--nodelist", "-x", "--exclude"),
+    "memory": ("--mem", "--mem-per-cpu", "--mem-per-gpu"),
+    "processors|cpu count|tasks": ("-n", "--ntasks", "-c", "--cpus-per-task", "--ntasks-per-node"),
+    "node count|node configuration": ("-N", "--nodes"),
+}
 """What a refusal speaks of, and the options that say it."""
 
 
-class Slurm:
+class Slurm(Dialect):
     """Slurm's words; every submission is a job array, whose tasks are named ``JOB_PLACE``."""
 
     retrying = "sleeping and retrying"
     passes_environment = True
     most_together = 1000
-    lists_all = False
 
     def script(self, directory: Path, count: int) -> str:
         """Return the script of a submission."""
@@ -84,10 +84,6 @@ class Slurm:
             'export CRAYAI_JOB="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}_$_place"\n'
             f'exec /bin/sh {where}/"$_place"\n'
         )
-
-    def sign(self, name: str, script: Path) -> str:  # noqa: ARG002 - the script is enough
-        """Return the path of the script."""
-        return str(script)
 
     def submit(self, script: Path, name: str, count: int, arguments: Sequence[str]) -> list[str]:
         """Return the command that submits: what we rely on stands last, where it counts."""
@@ -123,7 +119,7 @@ class Slurm:
 
     def limit(self, seconds: float | None, arguments: Sequence[str]) -> list[str]:
         """Return a limit in whole minutes, and some more for the start and the end."""
-        is_known = seconds is None or any(has_option(arguments, option) for option in ("-t", "--time"))
+        is_known = seconds is None or given(("-t", "--time"), arguments)
         return [] if is_known else [f"--time={math.ceil((seconds or 0) / 60) + 2}"]
 
     def submission(self, answer: Answer) -> str:
@@ -179,15 +175,16 @@ class Slurm:
 
     def is_hopeless(self, reason: str) -> bool:
         """Return whether a job that waits for this reason would wait for ever."""
-        return is_hopeless(reason)
+        return bool(_NEVER.search(reason))
 
     def cause_in(self, said: str) -> Limit | Loss | None:
         """Return by what a job was ended, if Slurm has said so in its log."""
-        return cause_in(said)
+        found = _ENDED.search(said)
+        return limit_in(said) or (_LOSSES[found[1]] if found else None)
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, and by which argument."""
-        return refusal(answer, argv)
+        return refusal(answer, argv, _BLAMED)
 
     def cancel(self, jobs: Sequence[str]) -> list[str]:
         """Return the command that ends jobs."""
@@ -195,8 +192,12 @@ class Slurm:
 
     def trouble(self, answer: Answer) -> Trouble:
         """Return why a command that failed did, by its words."""
-        is_full = self.retrying in answer.err
-        return Trouble.OUTAGE if answer.code is None and not is_full else trouble_in(answer.err)
+        said = answer.err
+        if _OUTAGE.search(said) or (answer.code is None and self.retrying not in said):
+            return Trouble.OUTAGE
+        if limit := _LIMIT.search(said):  # named by newer versions before a sentence that may mean any limit
+            return Trouble.FULL if "submit" in limit[0].lower() else Trouble.REFUSED
+        return Trouble.FULL if _FULL.search(said) else Trouble.REFUSED
 
 
 def limit_in(said: str) -> Limit | None:
@@ -204,54 +205,6 @@ def limit_in(said: str) -> Limit | None:
     if "DUE TO TIME LIMIT" in said:
         return Limit.TIME
     return Limit.MEMORY if _MEMORY.search(said) else None
-
-
-def cause_in(said: str) -> Limit | Loss | None:
-    """Return by what a job was ended, if Slurm has said so in its log."""
-    found = _ENDED.search(said)
-    return limit_in(said) or (_LOSSES[found[1]] if found else None)
-
-
-def trouble_in(text: str) -> Trouble:
-    """Return what an error message of a command means."""
-    if _OUTAGE.search(text):
-        return Trouble.OUTAGE
-    if limit := _LIMIT.search(text):  # named by newer versions before a sentence that may mean any limit
-        return Trouble.FULL if "submit" in limit[0].lower() else Trouble.REFUSED
-    return Trouble.FULL if _FULL.search(text) else Trouble.REFUSED
-
-
-def is_hopeless(reason: str) -> bool:
-    """Return whether a job that waits for this reason would wait for ever, unless somebody changes something."""
-    return bool(_NEVER.search(reason))
-
-
-def refusal(answer: Answer, argv: Sequence[str]) -> str:
-    """Return what was refused, the argument that caused it where that can be told, and the whole command."""
-    said = answer.err or answer.out
-    for pattern, options in _BLAMED:
-        if re.search(pattern, said, re.IGNORECASE) and (blamed := given(options, argv)):
-            said += f"\nThe argument that it speaks of: {blamed}"
-            break
-    return f"{said}\nThe command was: {shlex.join(argv)}"
-
-
-def given(options: Sequence[str], argv: Sequence[str]) -> str:
-    """Return the first of the options that is among the words, with its value; empty: none is."""
-    for place, word in enumerate(argv):
-        for option in options:
-            if word == option:
-                return " ".join(argv[place : place + 2])
-            if word.startswith(option + "=" if option.startswith("--") else option) and word[:2] == option[:2]:
-                return word
-    return ""
-
-
-def has_option(words: Sequence[str], option: str) -> bool:
-    """Return whether an option is among the words: ``-t 5``, ``-t5``, ``--time 5`` or ``--time=5``."""
-    if option.startswith("--"):
-        return any(word == option or word.startswith(option + "=") for word in words)
-    return any(word.startswith(option) and not word.startswith("--") for word in words)
 
 
 def _seen(state: str, nodes: str, reason: str) -> Seen:

@@ -8,11 +8,11 @@ Source: the commands themselves, of Slurm 22.05 (``contribs/torque``).
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from crayai.hpo.launch.base import Limit, Loss
-from crayai.hpo.launch.batch import slurm
 from crayai.hpo.launch.batch.dialect import Answer, Queue, Seen, Standing
+from crayai.hpo.launch.batch.slurm import Slurm
 from crayai.hpo.launch.batch.torque import OneByOne
 
 _ROW = re.compile(r"^(\d+) +\S+ +\S+ +(\S+) .* ([A-Z]) +\S+ *$")
@@ -45,10 +45,6 @@ class TorqueOnSlurm(OneByOne):
         """Return nothing: there is no second question."""
         return []
 
-    def past(self, answer: Answer) -> Mapping[str, Seen] | None:  # noqa: ARG002 - never asked
-        """Return nothing."""
-        return {}
-
     def cause_in(self, said: str) -> Limit | Loss | None:
         """Return by what a job was ended, if Slurm has said so in its log."""
-        return slurm.cause_in(said)
+        return Slurm().cause_in(said)

@@ -7,8 +7,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from crayai.hpo.launch.batch.arguments import given
 from crayai.hpo.launch.batch.dialect import Answer
-from crayai.hpo.launch.batch.slurm import given
 from crayai.hpo.launch.sites.site import Partition, QueueLimits, number_in
 from crayai.hpo.launch.steps.slurm import seconds_in
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.base import Exited, Gone, Task
 from crayai.hpo.launch.batch.dialect import Answer, Trouble
-from crayai.hpo.launch.batch.slurm import is_hopeless, limit_in, refusal, trouble_in
+from crayai.hpo.launch.batch.slurm import Slurm, limit_in
 from crayai.hpo.launch.calls import KEPT, Call, ask
 from crayai.hpo.launch.notices import Notices
 from crayai.hpo.launch.steps import slurm as words
@@ -21,6 +21,7 @@ _FIRST_LOOK_SECONDS = 1.0
 _CANCEL_TRIES = 3
 _KILL_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
+_SLURM = Slurm()
 
 
 @dataclass
@@ -160,14 +161,14 @@ class Allocation:
 
     def is_outage(self, said: str) -> bool:
         """Return whether nobody has answered ``srun``."""
-        return trouble_in(said) is Trouble.OUTAGE
+        return _SLURM.trouble(Answer(1, "", said)) is Trouble.OUTAGE
 
     def _cancel(self) -> None:
         """End it, and any other of its name that a driver which died may have asked for."""
         for _ in range(_CANCEL_TRIES):
             one = [words.cancel([self.job])] if self.job else []
             answers = [ask(argv) for argv in (*one, words.cancel_named(self.name))]
-            if not any(answer.code is None or trouble_in(answer.err) is Trouble.OUTAGE for answer in answers):
+            if not any(_SLURM.trouble(answer) is Trouble.OUTAGE for answer in answers):
                 return
 
     def _ask(self) -> None:
@@ -203,7 +204,7 @@ class Allocation:
             return
         self._next_ask = time.monotonic() + _ASK_SECONDS
         for row in words.held(ask(words.ask_named(self.name))) or []:
-            if is_hopeless(row.reason):
+            if _SLURM.is_hopeless(row.reason):
                 self.release()
                 raise LaunchError(
                     f"the allocation would be waited for for ever: Slurm says {row.reason}\nThe command was: "
@@ -221,8 +222,8 @@ class Allocation:
         self.job = words.granted(answer)
         if self.job:
             self.ask_how_it_is()
-        elif answer.code is not None and trouble_in(answer.err) is Trouble.REFUSED:
-            raise LaunchError(refusal(answer, words.allocate(self.name, self.nodes, self.arguments)))
+        elif _SLURM.trouble(answer) is Trouble.REFUSED:
+            raise LaunchError(_SLURM.refusal(answer, words.allocate(self.name, self.nodes, self.arguments)))
         else:
             self._outage(answer)
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crayai.hpo.launch.base import Loss
+from crayai.hpo.launch.batch.arguments import given
 from crayai.hpo.launch.batch.dialect import Answer
-from crayai.hpo.launch.batch.slurm import has_option
 
 _FIELDS = "%A|%T|%L|%D|%C|%N|%r"
 _SIZES = ("-n", "--ntasks", "--ntasks-per-node", "-c", "--cpus-per-task", "--cpus-per-gpu", "-s", "--oversubscribe",
@@ -56,7 +56,7 @@ def allocate(name: str, nodes: int, arguments: str) -> list[str]:
 def nodes_words(nodes: int, arguments: str) -> list[str]:
     """Return the arguments that ask for so many nodes, which may fail one by one."""
     words = shlex.split(arguments)
-    whole = [] if any(has_option(words, size) for size in _SIZES) else ["--exclusive"]
+    whole = [] if given(_SIZES, words) else ["--exclusive"]
     return ["--no-kill", *whole, *words, f"--nodes={nodes}"]
 
 
@@ -100,7 +100,7 @@ def step(
     The user's arguments come behind ours, so that they count.
     """
     words = shlex.split(arguments)
-    tasks = [] if any(has_option(words, one) for one in ("-n", "--ntasks", "--ntasks-per-node")) else [f"-n{nodes}"]
+    tasks = [] if given(("-n", "--ntasks", "--ntasks-per-node"), words) else [f"-n{nodes}"]
     part = [] if cpus is None else ["--exact", f"--cpus-per-task={cpus}", "--mem=0"]
     away = [f"--exclude={','.join(avoid)}"] if avoid else []
     ours = [f"--jobid={job}", f"--job-name={name}", "-K", f"-N{nodes}", *tasks, *part, *away]
