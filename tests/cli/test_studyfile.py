@@ -220,6 +220,7 @@ def test_launchers_that_are_not_here_are_refused(plan, launcher, message, monkey
         ("mode = 'tasks'", "mode must be 'steps' or 'jobs', got 'tasks'"),
         ("nodes = 1\nnodes_per_eval = 2", "nodes_per_eval must be between 1 and nodes, got nodes=1 nodes_per_eval=2"),
         ("nodes = 2\nnodes_per_eval = 2\nevals_per_node = 2", "either share a node or have several"),
+        ("mode = 'jobs'\nevals_per_node = 2", "evals_per_node is for evaluations that are steps .*, got 2"),
         ('alloc_args = "-t \'5"', "alloc_args is no list of words"),
     ],
 )

@@ -79,6 +79,26 @@ def test_what_is_on_record(inside):
     assert inside.crayai("show", "1", "--packages").stdout.splitlines() == entry["seen"]["packages"]
 
 
+def test_a_container_is_mended_before_anything_has_completed(inside):
+    """As long as every evaluation has failed, the container may be at fault; what is recorded is the last one."""
+    program = inside.directory.joinpath("train.sh").read_text()
+    inside.write("train.sh", "exit 3\n")
+    inside.write("study.toml", STUDY.replace('OWN = "1"', 'OWN = "2"'))
+    assert inside.crayai("run", "study.toml", "--dir", "mended").returncode == 3
+    inside.write("train.sh", program)
+    inside.write("study.toml", STUDY)
+    assert inside.crayai("run", "study.toml", "--dir", "mended").returncode == 0
+    assert recorded(inside, "mended")["container"]["environment"] == {"OWN": "1"}
+
+
+def test_a_doctor_that_cannot_write(inside):
+    """It says where, as a study does."""
+    done = inside.crayai("doctor", "study.toml", "--quick", "--dir", "train.sh/study")
+    assert done.returncode == 1
+    assert "train.sh/study cannot be written to: Not a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_study_goes_on_in_its_container_alone(inside):
     """Each setting that differs is named, with what it was."""
     for old, new, said in (

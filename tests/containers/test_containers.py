@@ -3,9 +3,11 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -155,9 +157,10 @@ def test_how_a_program_ends(container):
 
 def test_an_engine_that_cannot_run_anything(container, tmp_path):
     """It says so, and the program is not blamed; a program that is not there is its own fault."""
+    engine = container.partition(":")[0]
     for where, is_to_blame in ((f"{container}gone", True), (container, False)):
         done = ran(where, ["no-such-program"], tmp_path)
-        assert bool(own_failure(done.returncode, done.stderr.splitlines())) == is_to_blame, done.stderr
+        assert bool(own_failure(engine, done.returncode, done.stderr.splitlines())) == is_to_blame, done.stderr
 
 
 def test_a_program_that_is_asked_to_end_can_save(container):
@@ -194,3 +197,32 @@ def test_the_doctor_sees_what_the_program_sees(container):
     """There is no Python in the image."""
     words = ["--container", container, "--param", "--lr=0.01..1", "--", "sh", "-c", "echo FoM: ${1#*=}", "x"]
     assert "no Python; no GPU" in run("doctor", "--quick", *words)
+
+
+def test_nothing_is_left_of_a_container_that_is_just_being_made(container, seeded):
+    """An engine that is interrupted while it makes one leaves the beginning behind: not so here."""
+    engine, _, _ = container.partition(":")
+    if engine not in ("podman", "docker"):
+        pytest.skip(f"{engine} keeps nothing of containers")
+    words = [*CRAYAI, "run", "--strategy", "random", "--num-iters", "1", "--param", "--lr=0.01..1"]
+    words += ["--container", container]
+
+    def names():
+        asked = ["podman", "ps", "--all", "--format={{.Names}}", "--filter=name=crayai-"]
+        return set(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split())
+
+    before = names()
+    for number in range(4):
+        driver = subprocess.Popen([*words, "--dir", f"study{number}", "--", "sleep", "20"], stderr=subprocess.DEVNULL)
+        while not Path(f"study{number}/output/0.1.out").exists():
+            assert driver.poll() is None
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(seeded.uniform(0.0, 0.3))
+        driver.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(0.1)
+        driver.send_signal(signal.SIGINT)
+        driver.wait(60)
+    deadline = time.monotonic() + 30
+    while left := names() - before:
+        assert time.monotonic() < deadline, left

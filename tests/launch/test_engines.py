@@ -31,8 +31,8 @@ LINES = {
     "bubblewrap": "bwrap --ro-bind image / --dev /dev --proc /proc --ro-bind /sys /sys "
     "--tmpfs /tmp --bind /work /work --ro-bind /data /in --setenv HOME /tmp --chdir /work "
     "--unshare-pid --new-session --die-with-parent --own",
-    "pyxis": "srun --container-image=image --container-mounts=/work:/work,/data:/in:ro --container-workdir=/work "
-    "--container-readonly --own",
+    "pyxis": "env NVIDIA_VISIBLE_DEVICES=all srun --container-image=image "
+    "--container-mounts=/work:/work,/data:/in:ro --container-workdir=/work --container-readonly --own",
 }
 
 
@@ -45,6 +45,7 @@ def wrapping(engine, **how):
 @pytest.fixture(autouse=True)
 def _home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USER", "me")
 
 
 @pytest.mark.parametrize("engine", LINES)

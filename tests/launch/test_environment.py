@@ -111,6 +111,15 @@ def test_activation_scripts_for_bash(home, tmp_path_factory):
     assert "activate-gcc_linux-64.sh is left out: it needs bash" in done.stderr
 
 
+def test_paths_are_compared_as_they_mean(home, monkeypatch):
+    """Whoever is in another directory may write the same one in another way."""
+    prefix = home / "miniconda3" / "envs" / "deep"
+    monkeypatch.chdir(prefix / "bin")
+    assert prefix_of("../../deep") == prefix_of(str(prefix)) == str(prefix)
+    with pytest.raises(SettingsError, match="did you mean 'deep'"):
+        prefix_of("depe")
+
+
 def test_a_study_in_an_environment(home):
     """The program is found there, and what it was made with is on record."""
     words = ["--strategy", "random", "--num-iters", "2", "--seed", "1", "--param", "--lr=0.01..1", "--dir", "study"]

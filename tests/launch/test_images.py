@@ -155,7 +155,7 @@ def test_images_that_charliecloud_keeps(tmp_path, monkeypatch):
     (kept / "usr").mkdir(parents=True)
     container = with_engine(Container(image=str(kept), engine="charliecloud"))
     assert container.image == "a/b:1"
-    assert str(kept) in identity(container)
+    assert str(kept) in identity(container, is_elsewhere=False)
     assert "--set-env" not in Wrapping(container=container).pasted(["train"], Path("/work"))
     (kept / "ch").mkdir()
     (kept / "ch" / "environment").touch()
@@ -176,12 +176,13 @@ def test_images_that_are_not_there(tmp_path):
             check_image(Container(image="a:1", engine=engine), is_elsewhere=False)
         if ENGINES[engine].keeps_on_node:  # who knows what is there
             check_image(Container(image="a:1", engine=engine), is_elsewhere=True)
+            assert identity(Container(image="a:1", engine=engine), is_elsewhere=True) == ""
     file = tmp_path / "a.sif"
     file.write_bytes(b"image")
-    first = identity(Container(image=str(file), engine="apptainer"))
+    first = identity(Container(image=str(file), engine="apptainer"), is_elsewhere=False)
     assert "5 bytes" in first
     file.write_bytes(b"other")
-    assert identity(Container(image=str(file), engine="apptainer")) != first
+    assert identity(Container(image=str(file), engine="apptainer"), is_elsewhere=False) != first
 
 
 def test_what_a_container_sees(tmp_path):
@@ -237,3 +238,11 @@ def test_mount_points_that_the_image_must_have(tmp_path):
     check_mount_points(container, [Bind("/work", "/work"), Bind("/work/a", "/work/a"), Bind("/tmp/a", "/tmp/a")])
     with pytest.raises(LaunchError, match=f"mkdir -p {tmp_path}/data && touch {tmp_path}/data/file"):
         check_mount_points(container, [Bind(__file__, "/data/file")])
+
+
+def test_an_engine_that_is_misspelt():
+    """The one that is meant is named; what only looks like an engine is an image."""
+    with pytest.raises(SettingsError, match=r"did you mean 'apptainer:/images/x\.sif'"):
+        container_of("apptainr:/images/x.sif")
+    assert container_of("python:3.11") == Container(image="python:3.11")
+    assert container_of("docker://python:3.11") == Container(image="docker://python:3.11")

@@ -180,7 +180,9 @@ def _workplace(plan: Plan, directory: Path) -> Iterator[_Workplace]:
             yield workplace
         return
     beside = directory.parent if how.cluster else None
-    workplace = _Workplace(Path(tempfile.mkdtemp(prefix=".crayai-doctor-" if beside else "crayai-doctor-", dir=beside)))
+    with _writing(beside or Path(tempfile.gettempdir())):
+        path = Path(tempfile.mkdtemp(prefix=".crayai-doctor-" if beside else "crayai-doctor-", dir=beside))
+    workplace = _Workplace(path)
     try:
         yield workplace
     finally:
@@ -189,11 +191,21 @@ def _workplace(plan: Plan, directory: Path) -> Iterator[_Workplace]:
 
 
 @contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Refuse a directory that cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"the directory {directory} cannot be written to: {error.strerror}") from error
+
+
+@contextmanager
 def _fixed_workplace(directory: Path) -> Iterator[_Workplace]:
     """Make the workplace in a study's directory, where no other doctor is at work; what an earlier one kept goes."""
     workplace = _Workplace(directory / "doctor")
-    workplace.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = StudyLock(workplace.path / "study.lock")
+    with _writing(directory):
+        workplace.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = StudyLock(workplace.path / "study.lock")
     try:
         for entry in workplace.path.iterdir():
             if entry.is_dir():

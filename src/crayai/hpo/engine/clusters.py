@@ -92,6 +92,11 @@ class Cluster:
                 f"evaluations either share a node or have several: got evals_per_node={self.evals_per_node} "
                 f"nodes_per_eval={self.nodes_per_eval}"
             )
+        if self.evals_per_node > 1 and not self.has_steps:
+            raise SettingsError(
+                f"evals_per_node is for evaluations that are steps on nodes which are held, got {self.evals_per_node} "
+                f"where each is a job of {self.manager}: leave it out, and ask for a part of a node in alloc_args"
+            )
         for name in ("alloc_args", "launch_args"):
             try:
                 shlex.split(getattr(self, name))

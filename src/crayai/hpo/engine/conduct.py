@@ -124,7 +124,7 @@ def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpo
     check_environment(settings, wrapping)
     sight = Sight(opened=opened, wrapping=wrapping, start=settings.start, is_here=settings.is_here)
     sight.take_in()
-    opened.record_provenance(provenance(wrapping, settings.start, root))
+    opened.record_provenance(provenance(wrapping, settings.start, root, is_elsewhere=settings.is_elsewhere))
     return sight
 
 
@@ -190,6 +190,8 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
     program = study.filled_command.program
     if program is None or settings.urika is not None:
         return
+    if "/" not in program and settings.dask is not None and not settings.dask.is_local:
+        return  # workers have a PATH of their own
     start = settings.start
     path = f"{settings.environment}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     found = (start / program).is_file() if "/" in program else shutil.which(program, path=path)

@@ -29,12 +29,19 @@ _LINES = 15
 _LAST_LINES = 4
 
 
-def outcome_of(status: Exited | NotStarted | Gone, task: Task, study: Study) -> Outcome:
-    """Return the loss if the program ended well and printed a finite figure of merit, else the cause."""
-    return _failure(status, task) or _printed(task, study)
+def outcome_of(status: Exited | NotStarted | Gone, task: Task, study: Study, engine: str = "") -> Outcome:
+    """Return the loss if the program ended well and printed a finite figure of merit, else the cause.
+
+    Args:
+        status: How its job ended.
+        task: What ran.
+        study: Says what a figure of merit looks like.
+        engine: Of the container in which it ran; empty: in none.
+    """
+    return _failure(status, task, engine) or _printed(task, study)
 
 
-def _failure(status: Exited | NotStarted | Gone, task: Task) -> Failed | None:
+def _failure(status: Exited | NotStarted | Gone, task: Task, engine: str) -> Failed | None:
     """Return how the program failed; None: it ended well."""
     match status:
         case NotStarted(reason):
@@ -44,13 +51,14 @@ def _failure(status: Exited | NotStarted | Gone, task: Task) -> Failed | None:
         case Exited(_, Limit.TIME):
             return Failed(Cause.TIME_LIMIT, f"ended after {task.time_limit_seconds or 0:g} s")
         case Exited(code, limit) if code or limit:
-            return _bad_exit(status, task)
+            return _bad_exit(status, task, engine)
     return None
 
 
-def _bad_exit(status: Exited, task: Task) -> Failed:
+def _bad_exit(status: Exited, task: Task, engine: str) -> Failed:
     """Return why a program ended badly by itself, or why an engine of containers did not run it."""
-    if said := own_failure(status.code, tail(task.stderr, _LAST_LINES).splitlines()):
+    has_run = not engine or bool(tail(task.stdout))
+    if not has_run and (said := own_failure(engine, status.code, tail(task.stderr, _LAST_LINES).splitlines())):
         return Failed(Cause.NOT_STARTED, said)
     if memory := _lack_of_memory(status, task):
         return Failed(Cause.OUT_OF_MEMORY, f"{memory} ({_ending(status.code)})")

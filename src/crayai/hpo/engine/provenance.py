@@ -32,8 +32,8 @@ _PATIENCE_SECONDS = 5.0
 _PYTHON = re.compile(r"python[\d.]*")
 
 
-def provenance(wrapping: Wrapping, start: Path, root: Path) -> dict[str, Fact]:
-    """Return what the driver knows of what evaluations of the study in `root` are made with, by name.
+def provenance(wrapping: Wrapping, start: Path, root: Path, *, is_elsewhere: bool) -> dict[str, Fact]:
+    """Return what the driver knows of what evaluations of the study in `root`, maybe elsewhere, are made with, by name.
 
     Raises:
         LaunchError: The image of the container is not there any more.
@@ -43,7 +43,7 @@ def provenance(wrapping: Wrapping, start: Path, root: Path) -> dict[str, Fact]:
         "driver": f"crayai {__version__}, Python {platform.python_version()}, {platform.platform()}",
         "container": "" if container is None else container.line,
         "engine": "" if container is None else _version(ENGINES[container.engine].program),
-        "image": "" if container is None else identity(container),
+        "image": "" if container is None else identity(container, is_elsewhere=is_elsewhere),
         "urika": "" if urika is None else urika.line,
         "conda_env": wrapping.prefix,
         "modules": [module for module in os.environ.get("LOADEDMODULES", "").split(":") if module],

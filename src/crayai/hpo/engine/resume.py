@@ -60,6 +60,8 @@ class OpenStudy:
     def agree_on_surroundings(self, wrapping: Wrapping, start: Path) -> None:
         """Record what stands around evaluations from now on, and where programs start.
 
+        As long as none has completed, it may have to be mended.
+
         Raises:
             StudyChanged: Earlier ones ran in another container or environment; each setting is named.
         """
@@ -67,13 +69,13 @@ class OpenStudy:
         changed = _changed(recorded.get("container"), wrapping.container)
         if (before := recorded.get("conda_env", "")) != wrapping.prefix:
             changed.append(f"conda_env = {before!r}, and not in {wrapping.prefix!r}")
-        if self.was_resumed and changed:
+        if changed and self.search.completed:
             raise StudyChanged(
                 f"the evaluations of the study in {self.directory.root} ran in {'; '.join(changed)}: give what was, or "
                 "choose another directory"
             )
         settings: dict[str, Any] = {"urika": None if urika is None else asdict(urika), "start": str(start)}
-        if not self.was_resumed:
+        if changed or not self.was_resumed:
             settings |= {"container": table(wrapping.container), "conda_env": wrapping.prefix}
         self.log.record_settings(settings)
 

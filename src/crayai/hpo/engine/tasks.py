@@ -104,7 +104,7 @@ class TaskMaker:
 
     def outcome(self, attempt: Running, status: Exited | NotStarted | Gone) -> Outcome:
         """Return what the end of an attempt means; to complete, it must have left what can be trained on from."""
-        outcome = outcome_of(status, attempt.task, self.search.study)
+        outcome = outcome_of(status, attempt.task, self.search.study, self.wrapping.engine)
         if isinstance(outcome, Failed) or attempt.is_control or not self.search.study.uses_checkpoints:
             return outcome
         return self.checkpoints.check(attempt.asked.number) or outcome

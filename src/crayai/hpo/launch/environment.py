@@ -8,6 +8,7 @@ which are written for bash.
 import os
 import shutil
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 from crayai.hpo.errors import SettingsError
@@ -37,8 +38,8 @@ exec "$@"
 """The words behind it are the prefix of the environment, and the program with its arguments."""
 
 _PASTED = (
-    "export PATH=$0/bin:$PATH CONDA_PREFIX=$0; for s in $0/etc/conda/activate.d/*.sh; do [ ! -r $s ] || . $s; done; "
-    'exec "$@"'
+    'export PATH="$0/bin:$PATH" CONDA_PREFIX="$0"; '
+    'for s in "$0"/etc/conda/activate.d/*.sh; do [ ! -r "$s" ] || . "$s"; done; exec "$@"'
 )
 _INSTALLATIONS = ("miniforge3", "mambaforge", "miniconda3", "anaconda3", "micromamba")
 
@@ -50,7 +51,7 @@ def entering(prefix: str) -> list[str]:
 
 def pasting(prefix: str) -> list[str]:
     """Return the same for people to paste: one line, which leaves out what hardly any program asks for."""
-    return ["bash", "-c", _PASTED, prefix] if prefix else []
+    return ["sh", "-c", _IN_BASH, prefix, _PASTED] if prefix else []
 
 
 def prefix_of(wanted: str, *, image: str | None = None) -> str:
@@ -71,8 +72,7 @@ def prefix_of(wanted: str, *, image: str | None = None) -> str:
     path = Path(wanted).expanduser()
     if image is not None and not path.is_absolute():
         raise SettingsError(f"conda_env must be a path where there is a container, got {wanted!r}")
-    path = path.absolute()
-    place = path
+    place = path = Path(os.path.normpath(path.absolute()))
     if image is not None:
         if not Path(image).is_dir():
             return str(path)
@@ -110,7 +110,8 @@ def environments() -> dict[str, Path]:
 def _named(name: str) -> str:
     found = environments()
     if name not in found:
-        hint = f"; did you mean './{name}'?" if is_environment(Path(name)) else ""
+        near = [f"./{name}"] if is_environment(Path(name)) else get_close_matches(name, found, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise SettingsError(f"conda_env: there is no environment {name!r}{hint}; known here: {_listed()}")
     return str(found[name])
 

@@ -39,6 +39,11 @@ class Wrapping:
     binds: Sequence[Bind] = ()
     urika: Urika | None = None
 
+    @property
+    def engine(self) -> str:
+        """Of the container; empty: there is none."""
+        return self.container.engine if self.container else ""
+
     def around(self, argv: Sequence[str], directory: Path, environment: Mapping[str, str], tag: str) -> tuple[str, ...]:
         """Return the command that runs `argv` inside, in `directory`, where it has the variables of `environment`."""
         if self.urika is not None:
@@ -56,7 +61,8 @@ class Wrapping:
         if self.urika is not None:
             return self.urika.around(argv, directory, environment or {}, self.prefix)
         words = self._inside([*setting, *pasting(self.prefix), *argv], directory)
-        return ["srun", *self.srun_arguments(directory), *words] if self._is_pyxis else words
+        words = ["srun", *self.srun_arguments(directory), *words] if self._is_pyxis else words
+        return [*_setting(self.variables()), *words]
 
     def srun_arguments(self, directory: Path) -> list[str]:
         """Return the arguments for srun, where it is Slurm that makes the container."""
@@ -72,7 +78,7 @@ class Wrapping:
 
     @property
     def _is_pyxis(self) -> bool:
-        return self.container is not None and self.container.engine == "pyxis"
+        return self.engine == "pyxis"
 
     def _inside(self, argv: Sequence[str], directory: Path) -> list[str]:
         """Return the command that runs `argv` in the container."""

@@ -188,7 +188,7 @@ class Bench:
         return task, self._tasks.line_with(asked, handover, probe.seed)
 
     def _ended(self, probe: Probe, task: Task, line: str, status: Exited | NotStarted | Gone) -> Run:
-        outcome = outcome_of(status, task, self._study)
+        outcome = outcome_of(status, task, self._study, self._tasks.wrapping.engine)
         files = [path for path in (Path(task.stdout), Path(task.stderr)) if path.exists()]
         own = self._own_files(probe)
         return Run(

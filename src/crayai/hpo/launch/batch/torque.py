@@ -83,7 +83,7 @@ class OneByOne(Torque):
         where = shlex.quote(str(directory))
         return (
             "#!/bin/sh\n"
-            f"# {count} evaluation of a crayai study\n"
+            f"# {'an evaluation' if count == 1 else f'{count} evaluations'} of a crayai study\n"
             f"[ ! -r {where}/environment ] || . {where}/environment\n"
             'export CRAYAI_JOB="${PBS_JOBID:-${SLURM_JOB_ID:-$MOAB_JOBID}}"\n'
             f"exec /bin/sh {where}/0\n"

@@ -1,5 +1,6 @@
 """What a container is to a study: an image, the engine that runs it, and what it sees of this machine."""
 
+import os
 import re
 import shlex
 import shutil
@@ -138,12 +139,7 @@ def container_of(wanted: Container | str | Mapping[str, Any] | None) -> Containe
     if wanted is None or isinstance(wanted, Container):
         return wanted
     if isinstance(wanted, str):
-        if not wanted.strip():
-            raise SettingsError("container must name an image, as 'podman:python:3.11' does, got ''")
-        engine, colon, image = wanted.partition(":")
-        engine = _ALIASES.get(engine, engine)
-        is_named = colon and engine in ENGINES and not image.startswith("//")  # docker://… is the address of an image
-        return Container(image=image, engine=engine) if is_named else Container(image=wanted)
+        return _container_of_text(wanted)
     if not isinstance(wanted, Mapping):
         raise SettingsError(f"container must be text, such as 'podman:python:3.11', or a table, got {wanted!r}")
     known = [one.name for one in fields(Container)]
@@ -157,6 +153,24 @@ def container_of(wanted: Container | str | Mapping[str, Any] | None) -> Containe
     short = container_of(wanted["image"]) if "engine" not in wanted else None
     given = dict(wanted) if short is None else {**wanted, "image": short.image, "engine": short.engine}
     return Container(**{**given, "engine": _ALIASES.get(given.get("engine", ""), given.get("engine", ""))})
+
+
+def _container_of_text(wanted: str) -> Container:
+    """Return the container of ``engine:image``, or of an image alone."""
+    if not wanted.strip():
+        raise SettingsError("container must name an image, as 'podman:python:3.11' does, got ''")
+    engine, colon, image = wanted.partition(":")
+    engine = _ALIASES.get(engine, engine)
+    if not colon or image.startswith("//"):  # docker://… is the address of an image
+        return Container(image=wanted)
+    if engine in ENGINES:
+        return Container(image=image, engine=engine)
+    if near := get_close_matches(engine, ENGINES, 1, 0.8):
+        raise SettingsError(
+            f"container {wanted!r} names no engine that is known; did you mean '{near[0]}:{image}'? An image of that "
+            f"name is given as {{ image = {wanted!r}, engine = '…' }}"
+        )
+    return Container(image=wanted)
 
 
 def with_engine(container: Container) -> Container:
@@ -220,7 +234,7 @@ def _located(image: str, name: str) -> str:
         LaunchError: It runs no such image.
     """
     engine, kind, is_explicit = ENGINES[name], _kind(image), image.startswith(_EXPLICIT)
-    path = Path(image).expanduser().absolute()
+    path = Path(os.path.normpath(Path(image).expanduser().absolute()))
     if kind != "name" and kind in engine.takes:
         return engine.named(path) or str(path)
     if "name" in engine.takes and not is_explicit:

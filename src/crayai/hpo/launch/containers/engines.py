@@ -75,10 +75,11 @@ class Engine:
     own_words: str = ""
 
 
-def own_failure(code: int, said: Sequence[str]) -> str:
+def own_failure(name: str, code: int, said: Sequence[str]) -> str:
     """Return the line, of the last ones on standard error, in which an engine says that it ran nothing; or ""."""
-    patterns = [engine.own_words for engine in ENGINES.values() if engine.own_words and code in engine.own_codes]
-    found = [line for line in said for pattern in patterns if re.match(pattern, line)]
+    engine = ENGINES[name]
+    is_its_own = engine.own_words and code in engine.own_codes
+    found = [line for line in said if is_its_own and re.match(engine.own_words, line)]
     return found[-1] if found else ""
 
 

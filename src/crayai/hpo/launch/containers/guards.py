@@ -26,7 +26,7 @@ for variable in {_GIVEN}; do
 done
 [ -d "${{TMPDIR:-/}}" ] || unset TMPDIR
 pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
-env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" kill "$1"' "$engine" "$name" \\
+env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" rm --force "$1"' "$engine" "$name" \\
   <"$pipe" >/dev/null 2>&1 &
 exec 4>"$pipe"
 rm -f "$pipe"
@@ -34,12 +34,15 @@ timer=
 end() {{
   trap : TERM INT
   kill -TERM "$child" 2>/dev/null
-  (sleep 3; exec "$engine" kill "$name") >/dev/null 2>&1 4>&- &
+  (sleep 3; exec "$engine" rm --force "$name") >/dev/null 2>&1 4>&- &
   timer=$!
 }}
 setsid "$engine" run --name="$name" "$@" 4>&- &
 child=$!
-{_UNTIL_IT_IS_OVER}[ -z "$timer" ] || kill "$timer" 2>/dev/null
+{_UNTIL_IT_IS_OVER}if [ "$timer" ]; then
+  kill "$timer"
+  "$engine" rm --force "$name"  # of one that was just being made, the engine leaves the beginning behind
+fi >/dev/null 2>&1
 echo over >&4
 exit "$code"
 """

@@ -26,11 +26,10 @@ def check_image(container: Container, *, is_elsewhere: bool) -> None:
             f"container {container.image!r} needs the engine {container.engine!r}, and its program {engine.program!r} "
             "is not on PATH here: install it, load its module, or name another engine"
         )
-    if container.is_path or (is_here and not (is_elsewhere and engine.keeps_on_node)):
-        identity(container)
+    identity(container, is_elsewhere=is_elsewhere)
 
 
-def identity(container: Container) -> str:
+def identity(container: Container, *, is_elsewhere: bool) -> str:
     """Return what tells an image from another of the same name; empty: only the nodes that run it could tell.
 
     Raises:
@@ -38,7 +37,8 @@ def identity(container: Container) -> str:
     """
     engine = ENGINES[container.engine]
     if not container.is_path:
-        return engine.stored(engine.program, container.image) if shutil.which(engine.program) else ""
+        is_known = shutil.which(engine.program) and not (is_elsewhere and engine.keeps_on_node)
+        return engine.stored(engine.program, container.image) if is_known else ""
     path = Path(container.image)
     if not path.exists():
         raise LaunchError(f"container: there is no image {container.image!r} any more")

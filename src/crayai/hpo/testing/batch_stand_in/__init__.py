@@ -35,7 +35,8 @@ class StandIn:
         bin: The directory of its commands, for PATH.
     """
 
-    def __init__(self, directory: Path, flavour: str = "pbs", slots: int = 4) -> None:
+    def __init__(self, directory: Path | str, flavour: str = "pbs", slots: int = 4) -> None:
+        directory = Path(directory).absolute()
         self.bin = directory / "bin"
         self._spool = directory / "spool"
         self._spool.mkdir(parents=True)
