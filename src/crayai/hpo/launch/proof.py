@@ -1,7 +1,7 @@
 """What a task leaves behind where nobody watches it: who ran it, and how it ended.
 
-On a compute node a task runs inside a script of the plain shell, for there need not be anything of ours there. Two
-files in a directory that all machines see say what became of it:
+On a compute node a task runs inside a script of the plain shell, for there need not be anything of ours there. Files
+in a directory that all machines see say what became of it:
 
     <name>.claim   a symbolic link to the job that runs the task, or to ``driver`` where a driver has given it up. To
                    make a link is one step that only the first one takes, so a task never runs twice, whatever a

@@ -17,7 +17,7 @@ _FIELDS = "%F|%K|%T|%N|%r|%o"
 _WAITS = {
     "PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD",
 }  # fmt: skip
-_OVER: Mapping[str, tuple[Limit | None, Loss | None]] = {
+OVER: Mapping[str, tuple[Limit | None, Loss | None]] = {
     "COMPLETED": (None, None),
     "FAILED": (None, None),
     "TIMEOUT": (Limit.TIME, None),
@@ -31,6 +31,7 @@ _OVER: Mapping[str, tuple[Limit | None, Loss | None]] = {
     "CANCELLED": (None, Loss.CANCELLED),
     "REVOKED": (None, Loss.UNKNOWN),
 }
+"""The states of what is over, each with the limit or the loss that it means."""
 _OUTAGE = re.compile(
     r"Unable to contact slurm|Connection (refused|timed out|reset)|Socket timed out|Zero Bytes|"
     r"slurm_(load|persist|receive).*(error|fail)|try again|in standby|Transport endpoint|Communication connection",
@@ -213,9 +214,9 @@ def _seen(state: str, nodes: str, reason: str) -> Seen:
     reason = "" if reason in ("None", "(null)") else reason
     if word in _WAITS:
         return Seen(Standing.WAITS, word, reason)
-    if word not in _OVER:
+    if word not in OVER:
         return Seen(Standing.RUNS, word, reason, nodes)
-    limit, loss = _OVER[word]
+    limit, loss = OVER[word]
     return Seen(Standing.OVER, word, reason, nodes, limit, loss)
 
 

@@ -28,8 +28,9 @@ class Verdicts:
     def of(self, job: Job, end: End | None) -> JobStatus | None:
         """Return what became of a job that has left this end, or none yet; None: it may still go on.
 
-        It must be heard twice that a job is over, for one that is requeued may seem to be for a moment; a job that was
-        told to end though the batch system knows of nothing, is waited for longer.
+        Of a job that has begun it must be heard twice that it is over, for one that is requeued may seem to be for a
+        moment; one that was told to end though the batch system knows of nothing, is waited for longer. One that has
+        not begun is claimed, so that it never will.
         """
         if end is not None and not end.was_asked and end.code < SIGNALLED:
             return _proven(job, end)

@@ -51,8 +51,8 @@ class Container:
     engine_args: str = ""
 
     def __post_init__(self) -> None:
-        self._check_names()
-        self._check_kinds()
+        self._check_fields()
+        self._check_lists()
         for bind in self.binds:
             bind_of(bind)
         try:
@@ -62,7 +62,7 @@ class Container:
         if self.engine:
             self._check_engine()
 
-    def _check_kinds(self) -> None:
+    def _check_lists(self) -> None:
         for key in ("binds", "pass_environment"):
             value = getattr(self, key)
             if isinstance(value, str) or not all(isinstance(text, str) for text in value):
@@ -77,7 +77,7 @@ class Container:
             if not isinstance(text, str) or not name or "=" in name:
                 raise SettingsError(f"environment of container must be names with texts, got {name!r}: {text!r}")
 
-    def _check_names(self) -> None:
+    def _check_fields(self) -> None:
         if not isinstance(self.writable, bool):
             raise SettingsError(f"writable of container must be true or false, got {self.writable!r}")
         if not (isinstance(self.gpu, bool) or self.gpu == "amd"):

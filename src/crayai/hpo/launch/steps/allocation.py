@@ -221,11 +221,16 @@ class Allocation:
         self._call = None
         self.job = words.granted(answer)
         if self.job:
+            self.notices.end("full")
             self.ask_how_it_is()
-        elif _SLURM.trouble(answer) is Trouble.REFUSED:
-            raise LaunchError(_SLURM.refusal(answer, words.allocate(self.name, self.nodes, self.arguments)))
-        else:
-            self._outage(answer)
+            return
+        match _SLURM.trouble(answer):
+            case Trouble.OUTAGE:
+                self._outage(answer)
+            case Trouble.FULL:
+                self.notices.begin("full", f"Slurm takes no more jobs at present: {answer.err}")
+            case _:
+                raise LaunchError(_SLURM.refusal(answer, words.allocate(self.name, self.nodes, self.arguments)))
 
     def _outage(self, answer: Answer) -> None:
         self.notices.begin("outage", f"Slurm does not answer, so this waits: {answer.err}")

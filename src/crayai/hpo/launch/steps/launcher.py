@@ -200,12 +200,14 @@ class StepLauncher:
         old = self._allocation
         if old is None:
             return
+        too_short = f"an evaluation is longer than the {old.seconds_left():.0f} s that are left of the allocation"
+        reason = old.reason or too_short
         old.release()
         self._is_short = False
         self._left -= 1
         self._allocation = self._allocate() if self._left >= 0 else None
-        self._end_reason = old.reason
-        self._notices.tell(f"{old.reason}; " + ("asking for the next one" if self._allocation else "the study stops"))
+        self._end_reason = reason
+        self._notices.tell(f"{reason}; " + ("asking for the next one" if self._allocation else "the study stops"))
 
     def _start(self, task: Task) -> None:
         """Have the keeper run the command of a step."""

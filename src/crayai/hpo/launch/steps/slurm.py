@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from crayai.hpo.launch.base import Loss
 from crayai.hpo.launch.batch.arguments import given
 from crayai.hpo.launch.batch.dialect import Answer
+from crayai.hpo.launch.batch.slurm import OVER
 
 _FIELDS = "%A|%T|%L|%D|%C|%N|%r"
 _SIZES = ("-n", "--ntasks", "--ntasks-per-node", "-c", "--cpus-per-task", "--cpus-per-gpu", "-s", "--oversubscribe",
           "--exclusive", "--mem", "--mem-per-cpu", "--mem-per-gpu")  # fmt: skip
-_ENDED = {"TIMEOUT", "DEADLINE", "CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "COMPLETED", "FAILED",
-          "OUT_OF_MEMORY", "COMPLETING", "REVOKED"}  # fmt: skip
+_ENDED = {*OVER, "COMPLETING"}
 
 
 @dataclass(frozen=True, slots=True)
