@@ -112,7 +112,7 @@ class BatchConformance(LauncherConformance):
         wait_until(launcher, lambda: sorted(job["state"] for job in self.system.jobs) == sorted(states), f"{states}")
 
     def test_the_names_of_jobs(self, tmp_path: Path) -> None:
-        """A job calls itself as the queue does, and its submission is known by it; a refusal has no name."""
+        """A job calls itself as the queue does, and its submission is known by it."""
         with closing(self.batch_launcher(tmp_path)) as launcher:
             tasks = [make_task(tmp_path, number, self.runs_on()) for number in range(3)]
             for task in tasks:
