@@ -246,3 +246,12 @@ def test_an_engine_that_is_misspelt():
         container_of("apptainr:/images/x.sif")
     assert container_of("python:3.11") == Container(image="python:3.11")
     assert container_of("docker://python:3.11") == Container(image="docker://python:3.11")
+
+
+@pytest.mark.usefixtures("programs")
+def test_an_engine_whose_service_is_not_there(tmp_path):
+    """Nothing is said of the image, and nobody is told to pull it."""
+    said = "Cannot connect to the Docker daemon at unix:///run/docker.sock. Is the docker daemon running?"
+    (tmp_path / "programs" / "docker").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    with pytest.raises(LaunchError, match="docker has nobody to ask about the image 'a:1': start it"):
+        identity(Container(image="a:1", engine="docker"), is_elsewhere=False)

@@ -4,12 +4,15 @@ Each function is given the program of the engine and the name of an image.
 """
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.calls import ask
 from crayai.hpo.launch.containers.digest import digest_of
+
+_OUTAGE = re.compile(r"cannot connect|connection refused|daemon running", re.IGNORECASE)
 
 
 def unknown(program: str, name: str) -> str:  # noqa: ARG001 - as the others
@@ -83,6 +86,8 @@ def _charliecloud_images() -> Path:
 
 def _asked(argv: list[str], name: str, remedy: str) -> str:
     answer = ask(argv)
+    if answer.code != 0 and _OUTAGE.search(answer.err):
+        raise LaunchError(f"container: {argv[0]} has nobody to ask about the image {name!r}: start it\n{answer.err}")
     if answer.code != 0:
         raise LaunchError(f"container: {argv[0]} has no image {name!r} here: {remedy}\n{answer.err}")
     return answer.out.strip()
