@@ -28,7 +28,7 @@ SGE = replace(ELSEWHERE, job="sge /opt/sge:default 7")
 
 BATCH_VARIABLES = [
     *("SLURM_JOB_ID", "SLURM_CLUSTER_NAME", "SLURMD_NODENAME", "SLURM_RESTART_COUNT", "SLURM_CLUSTERS", "PBS_JOBID"),
-    *("SGE_TASK_ID", "JOB_ID", "SGE_ROOT", "SGE_CELL"),
+    *("SGE_TASK_ID", "JOB_ID", "SGE_ROOT", "SGE_CELL", "RESTARTED"),
 ]
 
 
@@ -282,6 +282,16 @@ def test_what_grid_engine_says(command, monkeypatch, output, cell, has_ended):
     monkeypatch.setenv("SGE_CELL", cell)
     command("qstat", error=output, code=1)
     assert SGE.has_ended() is has_ended
+
+
+def test_a_job_of_grid_engine_that_runs_again(command, monkeypatch):
+    """In its second run, on another node, its first one is over, though the job is there."""
+    command("qstat", "job_number:                 7")
+    for name, text in {"SGE_ROOT": "/opt/sge", "SGE_TASK_ID": "undefined", "JOB_ID": "7", "RESTARTED": "0"}.items():
+        monkeypatch.setenv(name, text)
+    assert SGE.has_ended() is None
+    monkeypatch.setenv("RESTARTED", "1")
+    assert SGE.has_ended() is True
 
 
 @pytest.mark.parametrize("process", [SLURM, PBS, SGE])

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from crayai.hpo.engine.provenance import SETTING
+from crayai.hpo.engine.resume import AT_REST
 from crayai.hpo.store.sqlite import SqliteLog
 
 APPTAINER = """\
@@ -89,6 +90,17 @@ def test_a_container_is_mended_before_anything_has_completed(inside):
     inside.write("study.toml", STUDY)
     assert inside.crayai("run", "study.toml", "--dir", "mended").returncode == 0
     assert recorded(inside, "mended")["container"]["environment"] == {"OWN": "1"}
+
+
+def test_a_container_is_not_changed_while_something_may_run(inside):
+    """What a driver that was killed has started may still complete, in the container in which it began."""
+    inside.write("train.sh", "exit 3\n")
+    assert inside.crayai("run", "study.toml", "--dir", "killed").returncode == 3
+    with SqliteLog(inside.directory / "killed" / "study.db") as log:
+        log.record_settings({AT_REST: False})
+    inside.write("study.toml", STUDY.replace('OWN = "1"', 'OWN = "2"'))
+    done = inside.crayai("run", "study.toml", "--dir", "killed")
+    assert "ran in container environment" in done.stderr
 
 
 def test_a_doctor_that_cannot_write(inside):

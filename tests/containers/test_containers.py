@@ -226,3 +226,18 @@ def test_nothing_is_left_of_a_container_that_is_just_being_made(container, seede
     deadline = time.monotonic() + 30
     while left := names() - before:
         assert time.monotonic() < deadline, left
+
+
+def test_a_program_that_ignores_its_end(container):
+    """It is killed soon, whatever the engine would wait for."""
+    program = f"sleep {7_000_000 + os.getpid()}"
+    Path("train.sh").write_text(f"trap '' TERM\necho on >began\n{program}\n")
+    words = ["run", "--strategy", "random", "--num-iters", "1", "--param", "--lr=0.01..1", "--container", container]
+    driver = subprocess.Popen([*CRAYAI, *words, "--dir", "study", "--", "sh", "train.sh"], stderr=subprocess.DEVNULL)
+    while not Path("began").exists():
+        assert driver.poll() is None
+    driver.send_signal(signal.SIGTERM)  # it is given ten seconds
+    driver.wait(60)
+    deadline = time.monotonic() + 8
+    while subprocess.run(["pgrep", "-f", program], check=False, capture_output=True).returncode == 0:
+        assert time.monotonic() < deadline, "the program outlives the study"

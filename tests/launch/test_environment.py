@@ -165,7 +165,7 @@ def test_the_commit_of_the_source(home, monkeypatch):
     Path("train.sh").write_text("echo FoM: 3\n")
     assert source(3) not in (edited, f"git {commit}")
     (home / "slow").mkdir()
-    (home / "slow" / "git").write_text(f"#!/bin/sh\n[ $4 = rev-parse ] && echo {commit}\n")
+    (home / "slow" / "git").write_text(f"#!/bin/sh\n[ $3 = rev-parse ] && echo {commit}\n")
     (home / "slow" / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{home}/slow:{os.environ['PATH']}")
     assert "nobody knows what differs" in source(4)

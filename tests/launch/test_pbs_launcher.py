@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -213,12 +214,15 @@ def test_arrays_that_are_too_large(batch, tmp_path, limit):
     if limit == "of the site":
         batch.limit_arrays(2)
     launcher = jobs(batch, tmp_path, slots=16, arguments=[] if limit == "of the site" else limit.split())
-    for first in (0, 4, 8):
-        tasks = [make_task(tmp_path, number, ["true"]) for number in range(first, first + 4)]
+    for first in (0, 5, 10):
+        tasks = [make_task(tmp_path, number, ["true"]) for number in range(first, first + 5)]
         for task in tasks:
             launcher.submit(task)
-        assert ends_of(launcher, tasks) == [Exited(0)] * 4
+        assert ends_of(launcher, tasks) == [Exited(0)] * 5
     assert launcher.notices() == []
+    sizes = Counter(job["number"] for job in batch.jobs)
+    if batch.flavour != "moab" and limit == "of the site":
+        assert max(sizes.values()) == 2
     launcher.close()
 
 

@@ -122,8 +122,9 @@ def test_an_allocation_that_ends_without_a_driver(slurm, tmp_path):
     second.close()
 
 
-def test_a_step_that_is_told_to_end_while_nobody_answers(own_slurm, tmp_path, monkeypatch):
-    """Why it was, is not decided before somebody does."""
+@pytest.mark.parametrize("wish", ["wait", "cancel"])
+def test_a_step_that_is_told_to_end_while_nobody_answers(own_slurm, tmp_path, monkeypatch, wish):
+    """Why it was, is not decided before somebody does, unless nobody wants to know any more."""
     cluster = own_slurm(nodes=1)
     launcher = steps(tmp_path)
     task = make_task(tmp_path, 0, ["sh", "-c", "echo $PPID > script; sleep 1000"])
@@ -137,10 +138,15 @@ def test_a_step_that_is_told_to_end_while_nobody_answers(own_slurm, tmp_path, mo
         launcher, lambda: launcher.poll([task.tag]) or told.extend(launcher.notices()) or told, "the user is told"
     )
     assert launcher.poll([task.tag]) == {}
-    cluster.signal_controller(signal.SIGCONT)
-    (end,) = ends_of(launcher, [task])
-    assert isinstance(end, Gone), end
-    assert end.loss is Loss.CANCELLED
+    if wish == "cancel":
+        launcher.cancel([task.tag])
+        assert ends_of(launcher, [task]) == [Withdrawn()]
+        cluster.signal_controller(signal.SIGCONT)
+    else:
+        cluster.signal_controller(signal.SIGCONT)
+        (end,) = ends_of(launcher, [task])
+        assert isinstance(end, Gone), end
+        assert end.loss is Loss.CANCELLED
     launcher.close()
 
 

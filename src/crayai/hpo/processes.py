@@ -142,6 +142,8 @@ def _job_has_ended(job: str) -> bool:
         case ["pbs", number]:
             return _pbs_job_has_ended(number)
         case ["sge", cell, number]:
+            if job == own_job() and os.environ.get("RESTARTED") == "1":
+                return True  # in an earlier run, on another node
             return cell == _cell() and "do not exist" in "".join(_answer("qstat", "-j", number))
     return False
 

@@ -16,7 +16,7 @@ from crayai.hpo.engine.observer import Observer, Observers
 from crayai.hpo.engine.outputs import Outputs
 from crayai.hpo.engine.policies import policies_of
 from crayai.hpo.engine.provenance import provenance
-from crayai.hpo.engine.resume import OpenStudy, open_study
+from crayai.hpo.engine.resume import AT_REST, OpenStudy, open_study
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.sight import Sight
 from crayai.hpo.engine.study import Study
@@ -113,7 +113,7 @@ def _run(loop: Loop, opened: OpenStudy) -> None:
             loop.launcher.close()
         loop.observer.end(opened.search)
         with suppress(StoreError):
-            opened.log.record_settings({"stopped": stopped})
+            opened.log.record_settings({"stopped": stopped, AT_REST: not loop.has_left})
 
 
 def _sight(opened: OpenStudy, settings: EvaluationSettings, checkpoints: Checkpoints) -> Sight:

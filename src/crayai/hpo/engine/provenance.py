@@ -126,6 +126,6 @@ def _commit(source: Path, root: Path) -> str:
 
 def _git(source: Path, *words: str) -> str | None:
     """Return what git says; None: it is not there, knows nothing of this directory, or takes too long."""
-    call = Call(["git", "--no-optional-locks", "-C", str(source), *words], _PATIENCE_SECONDS)
+    call = Call(["env", "GIT_OPTIONAL_LOCKS=0", "git", "-C", str(source), *words], _PATIENCE_SECONDS)
     answer = call.wait()
     return answer.out.strip() if answer.code == 0 else None

@@ -20,6 +20,9 @@ from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.store.lock import StudyLock
 from crayai.hpo.store.sqlite import SqliteLog
 
+AT_REST = "at_rest"
+"""The setting that says whether the last driver has ended all that it had started."""
+
 
 @dataclass(frozen=True)
 class OpenStudy:
@@ -30,6 +33,7 @@ class OpenStudy:
         study_id: Names it for ever.
         search: The search as far as it went.
         was_resumed: Whether evaluations were found in the log.
+        was_at_rest: Whether the driver before has ended all that it had started.
         worked_seconds: How long earlier drivers worked on it.
         log: What is recorded of it.
     """
@@ -38,6 +42,7 @@ class OpenStudy:
     study_id: str
     search: Search
     was_resumed: bool
+    was_at_rest: bool
     worked_seconds: float
     log: SqliteLog
 
@@ -60,7 +65,7 @@ class OpenStudy:
     def agree_on_surroundings(self, wrapping: Wrapping, start: Path) -> None:
         """Record what stands around evaluations from now on, and where programs start.
 
-        As long as none has completed, it may have to be mended.
+        As long as none has completed, and nothing runs, it may have to be mended.
 
         Raises:
             StudyChanged: Earlier ones ran in another container or environment; each setting is named.
@@ -69,7 +74,7 @@ class OpenStudy:
         changed = _changed(recorded.get("container"), wrapping.container)
         if (before := recorded.get("conda_env", "")) != wrapping.prefix:
             changed.append(f"conda_env = {before!r}, and not in {wrapping.prefix!r}")
-        if changed and self.search.completed:
+        if changed and self.was_resumed and (self.search.completed or not self.was_at_rest):
             raise StudyChanged(
                 f"the evaluations of the study in {self.directory.root} ran in {'; '.join(changed)}: give what was, or "
                 "choose another directory"
@@ -138,9 +143,10 @@ def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[Op
             search = Search(study, log, log.held())
             log.check()  # before anything is written
             study_id: str = recorded.get("study_id") or secrets.token_hex(6)
-            log.record_settings({**study.settings(), "study_id": study_id, "stopped": ""})
+            log.record_settings({**study.settings(), "study_id": study_id, "stopped": "", AT_REST: False})
             worked_seconds = log.record_driver(f"process {os.getpid()} on {socket.gethostname()}")
-            yield OpenStudy(directory, study_id, search, bool(len(search.record)), worked_seconds, log)
+            was_at_rest: bool = recorded.get(AT_REST, False)
+            yield OpenStudy(directory, study_id, search, bool(len(search.record)), was_at_rest, worked_seconds, log)
     finally:
         lock.release()
 

@@ -65,10 +65,11 @@ if [ "$_first" ]; then
   if [ "$_node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
     exec 9>>{path}
     _tries={patience}
-    flock -w 1 9  # what a node without its daemon still runs, though the job was started again, holds it
+    flock -n 9  # what a node without its daemon still runs, though the job was started again, holds it
     while [ $? = 1 ] && [ ! "$_asked" ]; do
       [ $((_tries -= 1)) -gt 0 ] || {{ echo "crayai: it still runs elsewhere, so not on $(hostname)" >&2; exit 1; }}
-      flock -w 1 9
+      sleep 1
+      flock -n 9
     done
   fi
   if read -r _fact _ended <"$_task".end && [ "$_ended" -lt {signalled} ] && ! grep -q asked "$_task".end

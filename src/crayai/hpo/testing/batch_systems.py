@@ -7,8 +7,8 @@
         def _system(self, tmp_path_factory, monkeypatch):
             with MyStandIn(tmp_path_factory.mktemp("batch")) as self.system:
                 monkeypatch.setenv("PATH", f"{self.system.bin}:{os.environ['PATH']}")
+                yield self.system
 
-Yield:
 Its commands must be on PATH, and harm must be done to it: `System` says which. These rules are about what the system
 answers when something is wrong; `LauncherConformance`, whose rules are run with them, does not ask for that.
 """

@@ -205,12 +205,12 @@ class BatchLauncher:
             count = min(self._scheduler.most_together, len(self._unsent))
             tasks = [self._unsent.popleft() for _ in range(count)]
             self._unnamed.append(self._spool.write(tasks, self._prefix, self._scheduler.dialect))
-        if self._scheduler.submit(self._unnamed[0]):
-            self._unnamed.popleft()
-            return
-        self._looked_for_since = time.monotonic()
         if self._unnamed[0].count > (most := self._scheduler.most_together):
             self._unnamed.insert(1, self._spool.split(self._unnamed[0], most, self._scheduler.dialect))
+        if self._scheduler.submit(self._unnamed[0]):
+            self._unnamed.popleft()
+        else:
+            self._looked_for_since = time.monotonic()
 
     def _hear(self, queue: Queue) -> None:
         """Take in what the batch system says, also of what was submitted although nobody was told so."""

@@ -138,7 +138,15 @@ class Scheduler:
     def past(self, jobs: Sequence[str]) -> Mapping[str, Seen] | None:
         """Return what else there is to hear about jobs that it has left out; None: nobody answers."""
         argv = self.dialect.ask_past(jobs)
-        return self.dialect.past(self._answer(argv)) if argv else {}
+        if not argv:
+            return {}
+        answer = self._answer(argv)
+        past = self.dialect.past(answer)
+        if past is None:
+            self.notices.begin("accounting", f"waiting for the accounting, which does not answer: {answer.err}")
+        else:
+            self.notices.end("accounting", "the accounting answers again")
+        return past
 
     def close(self) -> None:
         """Wait for an answer that is awaited."""

@@ -53,7 +53,7 @@ class Verdicts:
         limit, loss = self._cause(job, seen)
         if limit := exited.limit or limit:
             return Exited(exited.code, limit, end.seconds, end.location)
-        if loss is not None:
+        if loss := loss if end.was_asked else seen.loss:  # the log may still tell of an earlier run
             return Gone(_words(seen), end.location, loss)
         if end.was_asked:
             return Gone(_ASKED, end.location, _deletion(seen))

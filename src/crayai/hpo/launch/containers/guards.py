@@ -26,15 +26,15 @@ for variable in {_GIVEN}; do
 done
 [ -d "${{TMPDIR:-/}}" ] || unset TMPDIR
 pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
-env -u CRAYAI_TAG setsid sh -c 'trap "" TERM INT HUP; read -r over || "$0" rm --force "$1"' "$engine" "$name" \\
-  <"$pipe" >/dev/null 2>&1 &
+over='trap "" TERM INT HUP; read -r over || {{ "$0" kill "$1"; "$0" rm --force "$1"; }}'
+env -u CRAYAI_TAG setsid sh -c "$over" "$engine" "$name" <"$pipe" >/dev/null 2>&1 &
 exec 4>"$pipe"
 rm -f "$pipe"
 timer=
 end() {{
   trap : TERM INT
   kill -TERM "$child" 2>/dev/null
-  (sleep 3; exec "$engine" rm --force "$name") >/dev/null 2>&1 4>&- &
+  (sleep 3; exec "$engine" kill "$name") >/dev/null 2>&1 4>&- &
   timer=$!
 }}
 setsid "$engine" run --name="$name" "$@" 4>&- &

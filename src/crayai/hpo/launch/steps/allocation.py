@@ -228,9 +228,11 @@ class Allocation:
             case Trouble.OUTAGE:
                 self._outage(answer)
             case Trouble.FULL:
+                self._next_ask = time.monotonic() + _ASK_SECONDS
                 self.notices.begin("full", f"Slurm takes no more jobs at present: {answer.err}")
             case _:
                 raise LaunchError(_SLURM.refusal(answer, words.allocate(self.name, self.nodes, self.arguments)))
 
     def _outage(self, answer: Answer) -> None:
+        self._next_ask = time.monotonic() + _RETRY_SECONDS
         self.notices.begin("outage", f"Slurm does not answer, so this waits: {answer.err}")

@@ -48,6 +48,7 @@ class StepLauncher:
         self._tasks: dict[str, Task] = {}
         self._held: list[Task] = []
         self._running: set[str] = set()
+        self._unwanted: set[str] = set()
         self._ended: dict[str, JobStatus] = {}
         self._notices = Notices()
         self._end_reason = ""
@@ -91,7 +92,10 @@ class StepLauncher:
     def poll(self, tags: Collection[str]) -> Mapping[str, JobStatus]:
         """Return what is proven, or known for certain."""
         for tag, status in self._local.poll(tags).items():
-            if tag not in self._ended and (judged := self._judge(self._tasks[tag], status)) is not None:
+            if tag in self._ended:
+                continue
+            judged = self._judge(self._tasks[tag], status) or (Withdrawn() if tag in self._unwanted else None)
+            if judged is not None:
                 self._ended[tag] = judged
                 self._running.discard(tag)
         return {tag: self._ended[tag] for tag in tags if tag in self._ended}
@@ -133,6 +137,7 @@ class StepLauncher:
         self._local.forget(tags)
         for tag in tags:
             self._ended.pop(tag, None)
+            self._unwanted.discard(tag)
             if task := self._tasks.pop(tag, None):
                 self._proofs.forget(name_of(task), self._records)
                 self._script(task).unlink(missing_ok=True)
@@ -145,6 +150,7 @@ class StepLauncher:
     def cancel(self, tags: Collection[str]) -> None:
         """End these steps."""
         self._drop(tags)
+        self._unwanted.update(tags)
         self._local.cancel(tags)
 
     def is_idle(self) -> bool:
