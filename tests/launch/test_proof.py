@@ -30,7 +30,9 @@ def proofs(tmp_path):
 def run(task, proofs, job="7.pbs0"):
     """Run the script of a task as a job; return its exit code, and how often its program has run by now."""
     script = proofs.directory / "script"
-    script.write_text(script_of(task, proofs.directory, script, " ".join(task.argv[:2]) + f" '{task.argv[2]}'"))
+    script.write_text(
+        script_of(task, proofs.directory, script, " ".join(task.argv[:2]) + f" '{task.argv[2]}'", is_restarted=True)
+    )
     done = subprocess.run(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": job}, check=False)
     runs = proofs.directory.parent / "runs"
     return done.returncode, len(runs.read_text().split()) if runs.exists() else 0
@@ -56,7 +58,7 @@ def test_a_job_that_is_started_again_after_it_was_told_to_end(task, proofs):
 def test_a_job_that_is_told_to_end_before_it_begins(task, proofs):
     """It waits for the lock of a run before it; what it is told meanwhile counts, and its program does not run."""
     script = proofs.directory / "script"
-    script.write_text(script_of(task, proofs.directory, script, "true"))
+    script.write_text(script_of(task, proofs.directory, script, "true", is_restarted=True))
     with script.open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         job = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"})

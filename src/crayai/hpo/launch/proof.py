@@ -49,36 +49,30 @@ _me="${{_me:-{by_hand}}}"
 _node="${{SLURM_NODEID:-0}}"
 [ "${{SLURM_LOCALID:-0}}" = 0 ] && _first=yes || _first=  # of the ranks on a node, the first keeps the records
 _task={proofs}/{name}
-_asked= _child= _keeps= _code={terminated}
+_asked= _again= _child= _keeps= _code={terminated}
+read -r _host </proc/sys/kernel/hostname
 _told() {{
   _asked=yes
   [ ! "$_keeps" ] || true >"$_task".asked
   [ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null
 }}
 trap _told TERM INT USR1 USR2
-cd {proofs} && cd {directory} || {{ echo "crayai: $(hostname) does not see the directory" >&2; exit {missing}; }}
+cd {proofs} && cd {directory} || {{ echo "crayai: $_host does not see the directory" >&2; exit {missing}; }}
 [ ! -e "$_task".cancelled ] || exit 0
 [ "$_node" = 0 ] || _task="$_task.$_node"
 if [ "$_first" ]; then
-  ln -sn "$_me" "$_task".claim 2>/dev/null
-  [ "$(readlink "$_task".claim)" = "$_me" ] || exit 0  # another one was first
-  if [ "$_node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
-    exec 9>>{path}
-    _tries={patience}
-    flock -n 9  # what a node without its daemon still runs, though the job was started again, holds it
-    while [ $? = 1 ] && [ ! "$_asked" ]; do
-      [ $((_tries -= 1)) -gt 0 ] || {{ echo "crayai: it still runs elsewhere, so not on $(hostname)" >&2; exit 1; }}
-      sleep 1
-      flock -n 9
-    done
+  if ! ln -sn "$_me" "$_task".claim 2>/dev/null; then
+    [ "$(readlink "$_task".claim)" = "$_me" ] || exit 0  # another one was first
+    _again=yes
   fi
-  if read -r _fact _ended <"$_task".end && [ "$_ended" -lt {signalled} ] && ! grep -q asked "$_task".end
+{lock}  if [ "$_again" ] &&
+    read -r _fact _ended <"$_task".end && [ "$_ended" -lt {signalled} ] && ! grep -q asked "$_task".end
   then exit 0  # it ended by itself, and the job was started again before anybody heard of it
   fi 2>/dev/null
-  rm -f "$_task".end "$_task".asked
+  [ ! -e "$_task".end ] && [ ! -e "$_task".asked ] || rm -f "$_task".end "$_task".asked
   _keeps=yes
   if ! command -v {program} >/dev/null; then
-    echo "error "{program}": there is no such program on $(hostname)" >"$_task".end~ && mv "$_task".end~ "$_task".end
+    echo "error "{program}": there is no such program on $_host" >"$_task".end~ && mv "$_task".end~ "$_task".end
     exit 127
   fi
 fi
@@ -101,18 +95,34 @@ if [ "$_first" ]; then
     echo "code $_code"
     echo "began $_began"
     echo "ended $_ended"
-    echo "location ${{SLURMD_NODENAME:-$(hostname)}}"
+    echo "location ${{SLURMD_NODENAME:-$_host}}"
     [ ! "$_asked" ] || echo "asked yes"
   }} >"$_task".end~ && mv "$_task".end~ "$_task".end
 fi
 exit "$_code"
 """
+_LOCK = """\
+  if [ "$_node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
+    exec 9>>{path}
+    _tries={patience}
+    flock -n 9  # what a node without its daemon still runs, though the job was started again, holds it
+    while [ $? = 1 ] && [ ! "$_asked" ]; do
+      [ $((_tries -= 1)) -gt 0 ] || {{ echo "crayai: it still runs elsewhere, so not on $_host" >&2; exit 1; }}
+      _again=yes
+      sleep 1
+      flock -n 9
+    done
+  fi
+"""
 
 
-def script_of(task: Task, proofs: Path, path: Path, command: str, *, writes: bool = True) -> str:
+def script_of(
+    task: Task, proofs: Path, path: Path, command: str, *, writes: bool = True, is_restarted: bool = False
+) -> str:
     """Return the script, to be at `path`, that runs `command`, in words of the shell, as `task`.
 
-    It keeps its records in `proofs`, and `writes` the files of output, unless somebody else does.
+    It keeps its records in `proofs`, and `writes` the files of output, unless somebody else does. If it `is_restarted`,
+    the same job may start it once more while it runs elsewhere.
     """
     quote = shlex.quote
     out, err = quote(task.stdout), quote(task.stderr)
@@ -124,7 +134,7 @@ def script_of(task: Task, proofs: Path, path: Path, command: str, *, writes: boo
         exports="\n".join(f"export {name}={quote(text)}" for name, text in task.environment.items()),
         name=quote(name_of(task)),
         by_hand=BY_HAND,
-        patience=_PATIENCE_SECONDS,
+        lock=_LOCK.format(path=quote(str(path)), patience=_PATIENCE_SECONDS) if is_restarted else "",
         terminated=_TERMINATED,
         signalled=SIGNALLED,
         program=quote(task.argv[0]),

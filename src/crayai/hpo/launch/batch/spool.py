@@ -148,7 +148,7 @@ class Spool:
     def script(self, task: Task, place: int, prefix: Sequence[str]) -> str:
         """Return the script of a task at a place of the next submission."""
         command = shlex.join([*prefix, *task.argv])
-        return script_of(task, self.proofs.directory, self.next / str(place), command)
+        return script_of(task, self.proofs.directory, self.next / str(place), command, is_restarted=True)
 
     def split(self, submission: Submission, count: int, dialect: Dialect) -> Submission:
         """Leave the first `count` jobs where they are; return a new submission with the others."""
