@@ -37,7 +37,7 @@ from crayai.hpo.engine.doctor.probes import Prober, Role
 from crayai.hpo.engine.doctor.site_checks import check_site
 from crayai.hpo.engine.failures import explain
 from crayai.hpo.engine.study import with_seed
-from crayai.hpo.engine.workdir import StudyDirectory
+from crayai.hpo.engine.workdir import StudyDirectory, writing
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.records import Failed
 from crayai.hpo.store.lock import StudyLock
@@ -175,12 +175,12 @@ def _workplace(plan: Plan, directory: Path) -> Iterator[_Workplace]:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     how, directory = plan.evaluation, directory.absolute()
-    if how.container or how.urika or (how.dask and not how.dask.is_local):
+    if how.container or how.urika or how.has_workers:
         with _fixed_workplace(directory) as workplace:
             yield workplace
         return
     beside = directory.parent if how.cluster else None
-    with _writing(beside or Path(tempfile.gettempdir())):
+    with writing(beside or Path(tempfile.gettempdir())):
         path = Path(tempfile.mkdtemp(prefix=".crayai-doctor-" if beside else "crayai-doctor-", dir=beside))
     workplace = _Workplace(path)
     try:
@@ -191,19 +191,10 @@ def _workplace(plan: Plan, directory: Path) -> Iterator[_Workplace]:
 
 
 @contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    """Refuse a directory that cannot be written to."""
-    try:
-        yield
-    except OSError as error:
-        raise SettingsError(f"the directory {directory} cannot be written to: {error.strerror}") from error
-
-
-@contextmanager
 def _fixed_workplace(directory: Path) -> Iterator[_Workplace]:
     """Make the workplace in a study's directory, where no other doctor is at work; what an earlier one kept goes."""
     workplace = _Workplace(directory / "doctor")
-    with _writing(directory):
+    with writing(directory):
         workplace.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = StudyLock(workplace.path / "study.lock")
     try:

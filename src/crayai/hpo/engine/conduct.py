@@ -190,7 +190,7 @@ def check_program(study: Study, settings: EvaluationSettings) -> None:
     program = study.filled_command.program
     if program is None or settings.urika is not None:
         return
-    if "/" not in program and settings.dask is not None and not settings.dask.is_local:
+    if "/" not in program and settings.has_workers:
         return  # workers have a PATH of their own
     start = settings.start
     path = f"{settings.environment}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"

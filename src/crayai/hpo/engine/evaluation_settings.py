@@ -110,8 +110,7 @@ class EvaluationSettings:
     @property
     def most_at_once(self) -> int:
         """How many evaluations run as soon as they are launched, as far as is known before."""
-        is_open = self.slots is None and self.dask is not None and not self.dask.is_local
-        return sys.maxsize if is_open else self.capacity
+        return sys.maxsize if self.slots is None and self.has_workers else self.capacity
 
     @property
     def start(self) -> Path:
@@ -126,7 +125,12 @@ class EvaluationSettings:
     @property
     def is_elsewhere(self) -> bool:
         """Whether evaluations run on other machines."""
-        return self.cluster is not None or (self.dask is not None and not self.dask.is_local)
+        return self.cluster is not None or self.has_workers
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether evaluations run on workers of Dask that somebody else has started."""
+        return self.dask is not None and not self.dask.is_local
 
     @property
     def time_limit_seconds(self) -> float | None:
@@ -138,7 +142,7 @@ class EvaluationSettings:
         """How many nodes an evaluation has, or which part of one."""
         if self.urika is not None:
             return self.urika.nodes_per_eval
-        if self.dask is not None and not self.dask.is_local:
+        if self.has_workers:
             return 1.0  # a worker's place
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
 

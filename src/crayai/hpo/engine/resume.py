@@ -13,8 +13,8 @@ from crayai.hpo.engine.provenance import SETTING, Fact, table
 from crayai.hpo.engine.recover import check_whole
 from crayai.hpo.engine.search import Search
 from crayai.hpo.engine.study import Study, differences, raises_budget, study_from_settings, with_seed
-from crayai.hpo.engine.workdir import StudyDirectory
-from crayai.hpo.errors import SettingsError, StudyChanged
+from crayai.hpo.engine.workdir import StudyDirectory, writing
+from crayai.hpo.errors import StudyChanged
 from crayai.hpo.launch.containers.container import Container
 from crayai.hpo.launch.wrapping import Wrapping
 from crayai.hpo.store.lock import StudyLock
@@ -129,11 +129,9 @@ def open_study(root: Path, study: Study, *, extend: bool = False) -> Iterator[Op
         StoreError: The log cannot be used.
     """
     directory = StudyDirectory(root)
-    try:
+    with writing(directory.root):
         directory.make()
         lock = StudyLock(directory.lock)
-    except OSError as error:
-        raise SettingsError(f"the directory {directory.root} cannot be written to: {error.strerror}") from error
     try:
         directory.replace_log()
         check_whole(directory)

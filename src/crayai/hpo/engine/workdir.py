@@ -2,10 +2,11 @@
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from crayai.hpo.errors import StoreError
+from crayai.hpo.errors import SettingsError, StoreError
 
 _ROOM_BYTES = 1 << 16
 
@@ -141,3 +142,16 @@ def has_room(directory: Path) -> bool:
         with suppress(OSError):
             probe.unlink()
     return True
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Refuse a directory that cannot be written to.
+
+    Raises:
+        SettingsError: With the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"the directory {directory} cannot be written to: {error.strerror}") from error

@@ -13,7 +13,7 @@ from crayai.hpo.launch.batch.dialect import Answer
 TIMEOUT_SECONDS = 60.0
 _LOOK_SECONDS = 0.002
 _SAID_BYTES = 10_000
-NOT_FOUND = 127
+_NOT_FOUND = 127
 """The code of a command that is not there, as a shell gives it."""
 _CHANGING = ("SLURM_", "PBS_QSTAT_")
 KEPT = {"SLURM_CONF", "SLURM_CLUSTERS"}
@@ -45,7 +45,7 @@ class Call:
                 start_new_session=True,
             )
         except OSError as error:
-            self._code = NOT_FOUND if isinstance(error, FileNotFoundError) else None
+            self._code = _NOT_FOUND if isinstance(error, FileNotFoundError) else None
             self._problem = f"{argv[0]}: {error.strerror}"
 
     def answer(self) -> Answer | None:

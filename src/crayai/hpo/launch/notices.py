@@ -1,5 +1,8 @@
 """What a launcher has to tell the user: each thing once, a trouble when it begins and when it is over."""
 
+OUTAGE, FULL = "outage", "full"
+"""The troubles of which several launchers tell: nobody answers, no more is taken."""
+
 
 class Notices:
     """Texts that were not told before.

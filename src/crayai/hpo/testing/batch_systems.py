@@ -98,14 +98,13 @@ class BatchConformance(LauncherConformance):
 
     def started(self, launcher: BatchLauncher, task: Task) -> str:
         """Submit a task, and wait until it runs; return its job."""
-        launcher.submit(task)
+        self.start(launcher, task)
         return self.running(launcher, task)
 
     def running(self, launcher: BatchLauncher, task: Task) -> str:
         """Wait until a task runs; return its job, by its own name."""
-        proofs = Proofs(task.directory / "jobs" / "proofs")
-        wait_until(launcher, lambda: bool(proofs.owner(name_of(task))), f"{task.tag} runs")
-        return proofs.owner(name_of(task))
+        wait_until(launcher, lambda: self.has_started(task), f"{task.tag} runs")
+        return Proofs(task.directory / "jobs" / "proofs").owner(name_of(task))
 
     def wait_for_states(self, launcher: BatchLauncher, *states: str) -> None:
         """Wait until the jobs are in these states, in any order."""

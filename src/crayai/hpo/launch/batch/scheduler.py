@@ -8,14 +8,13 @@ from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.batch.dialect import Answer, Dialect, Queue, Seen, Trouble
 from crayai.hpo.launch.batch.spool import Spool, Submission
 from crayai.hpo.launch.calls import Call, ask
-from crayai.hpo.launch.notices import Notices
+from crayai.hpo.launch.notices import FULL, OUTAGE, Notices
 
 _MOST_BACK_OFF_SECONDS = 60.0
 _MOST_GATHER_SECONDS = 10.0
 _GATHER_SECONDS_PER_JOB = 0.01
 """With a thousand jobs, what is to be submitted is gathered for ten seconds, with ten for a tenth of one."""
 _CANCELLED_TOGETHER = 500
-_OUTAGE, _FULL = "outage", "full"
 
 
 class Scheduler:
@@ -50,7 +49,7 @@ class Scheduler:
     @property
     def is_in_trouble(self) -> bool:
         """Whether it did not answer when it was last asked, or took no more jobs."""
-        return _OUTAGE in self.notices or _FULL in self.notices
+        return OUTAGE in self.notices or FULL in self.notices
 
     def may_submit(self, jobs: int) -> bool:
         """Return whether it is time for a submission, with so many jobs in the queue."""
@@ -71,7 +70,7 @@ class Scheduler:
             self._pause_seconds = 0.0
             self.most_together = min(self._most_together, 2 * self.most_together)
             self._recovered()
-            self.notices.end(_FULL)
+            self.notices.end(FULL)
             return True
         self._pause_seconds = min(_MOST_BACK_OFF_SECONDS, max(1.0, 2 * self._pause_seconds))
         match self.dialect.trouble(answer):
@@ -79,7 +78,7 @@ class Scheduler:
                 self._outage(answer)
             case Trouble.FULL:
                 self.most_together = max(1, submission.count // 2)
-                self.notices.begin(_FULL, f"no more jobs are taken at present: {answer.err}")
+                self.notices.begin(FULL, f"no more jobs are taken at present: {answer.err}")
             case Trouble.TOO_LARGE if submission.count > 1:
                 self.most_together = self._most_together = submission.count // 2
                 self._pause_seconds = 0.0
@@ -89,7 +88,7 @@ class Scheduler:
 
     def room_made(self) -> None:
         """Take note that it has fewer of our jobs than before."""
-        if _FULL in self.notices:
+        if FULL in self.notices:
             self._pause_seconds = min(1.0, self._pause_seconds)
 
     def sign(self, submission: Submission) -> str:
@@ -158,7 +157,7 @@ class Scheduler:
         return ask(argv, self.dialect.retrying)
 
     def _outage(self, answer: Answer) -> None:
-        self.notices.begin(_OUTAGE, f"waiting for the batch system, which does not answer: {answer.err}")
+        self.notices.begin(OUTAGE, f"waiting for the batch system, which does not answer: {answer.err}")
 
     def _recovered(self) -> None:
-        self.notices.end(_OUTAGE, "the batch system answers again")
+        self.notices.end(OUTAGE, "the batch system answers again")

@@ -43,10 +43,9 @@ _FULL = re.compile(
     r"would exceed.*limit",
     re.IGNORECASE,
 )
-
-
 _ENDED = re.compile(r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+ (?:\*\*\*|DUE TO (NODE FAILURE|PREEMPTION))")
-_LOSSES = {None: Loss.CANCELLED, "NODE FAILURE": Loss.NODE_FAILURE, "PREEMPTION": Loss.PREEMPTED}
+LOSSES = {None: Loss.CANCELLED, "NODE FAILURE": Loss.NODE_FAILURE, "PREEMPTION": Loss.PREEMPTED}
+"""What Slurm says behind "CANCELLED AT ... DUE TO" of a job or a step."""
 _MEMORY = re.compile(r"exceeded (job |step )?memory limit|oom[-_ ]kill|out of memory", re.IGNORECASE)
 _NEVER = re.compile(
     r"Partition(NodeLimit|TimeLimit|Config)|BadConstraints|DependencyNeverSatisfied|(Assoc|QOS)\w*PerJob|Invalid(Account|QOS)|"
@@ -181,7 +180,7 @@ class Slurm(Dialect):
     def cause_in(self, said: str) -> Limit | Loss | None:
         """Return by what a job was ended, if Slurm has said so in its log."""
         found = _ENDED.search(said)
-        return limit_in(said) or (_LOSSES[found[1]] if found else None)
+        return limit_in(said) or (LOSSES[found[1]] if found else None)
 
     def refusal(self, answer: Answer, argv: Sequence[str]) -> str:
         """Return what was refused, and by which argument."""

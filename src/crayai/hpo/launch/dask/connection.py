@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from crayai.hpo.errors import LaunchError
 from crayai.hpo.launch.dask.settings import Dask
-from crayai.hpo.launch.notices import Notices
+from crayai.hpo.launch.notices import OUTAGE, Notices
 
 _CONNECT_SECONDS = 30
 _RECONNECT_SECONDS = 2
@@ -19,7 +19,7 @@ _ANSWER_SECONDS = 10
 _POLL_SECONDS = 1.0
 _BACK_OFF_SECONDS = 5.0
 _PROBED_WORKERS = 16
-_OUTAGE, _LACK = "outage", "lack"
+_LACK = "lack"
 State = Literal["waits", "runs"]
 _OVER = ("memory", "erred")
 _STATES: Mapping[str, State] = {"queued": "waits", "waiting": "waits", "no-worker": "waits", "processing": "runs"}
@@ -56,7 +56,7 @@ class Connection:
         self.notices = Notices()
         self.places = 0
         self.states(())
-        if trouble := self.notices.take()[0] if _OUTAGE in self.notices else self._trouble(check):
+        if trouble := self.notices.take()[0] if OUTAGE in self.notices else self._trouble(check):
             self.close()
             raise LaunchError(trouble)
 
@@ -85,13 +85,13 @@ class Connection:
             self._count(self._ask(self._client.scheduler.identity)["workers"].values())
         except Exception as error:  # noqa: BLE001 - Dask raises whatever there is, and its versions differ in that
             self.notices.begin(
-                _OUTAGE,
+                OUTAGE,
                 f"waiting for Dask's scheduler, which does not answer: {_words(error)} (distributed here is "
                 f"{self._distributed.__version__}, and should be the same there)",
             )
             self._next_at = time.monotonic() + _BACK_OFF_SECONDS
             return None
-        self.notices.end(_OUTAGE, "Dask's scheduler answers again")
+        self.notices.end(OUTAGE, "Dask's scheduler answers again")
         self.drop([key for key in keys if known.get(key) in _OVER])
         unsent: dict[str, State] = dict.fromkeys(self._unsent, "waits")
         return {key: _STATES[known[key]] for key in keys if known.get(key) in _STATES} | unsent

@@ -11,7 +11,7 @@ from crayai.hpo.launch.base import Exited, Gone, Task
 from crayai.hpo.launch.batch.dialect import Answer, Trouble
 from crayai.hpo.launch.batch.slurm import Slurm, limit_in
 from crayai.hpo.launch.calls import KEPT, Call, ask
-from crayai.hpo.launch.notices import Notices
+from crayai.hpo.launch.notices import FULL, OUTAGE, Notices
 from crayai.hpo.launch.steps import slurm as words
 from crayai.hpo.launch.steps.nodes import Shape
 
@@ -81,12 +81,12 @@ class Allocation:
 
     def is_there(self) -> bool | None:
         """Return whether what ran in it may have ended by itself; None: nobody says so at present."""
-        is_to_wait = "outage" in self.notices and time.monotonic() < self._next_ask
+        is_to_wait = OUTAGE in self.notices and time.monotonic() < self._next_ask
         if not self.reason and self._call is None and not is_to_wait:
             self._ask()
         if self.reason or self._call is not None:
             return False
-        return None if "outage" in self.notices else True
+        return None if OUTAGE in self.notices else True
 
     def ask_how_it_is(self) -> None:
         """Learn whether it is there, and how long it will be."""
@@ -95,7 +95,7 @@ class Allocation:
         if rows is None:
             self._outage(answer)
             return
-        self.notices.end("outage", "Slurm answers again")
+        self.notices.end(OUTAGE, "Slurm answers again")
         self.held = rows[0] if rows else None
         if self.held is None or self.held.is_over:
             state = self.held.state if self.held else "not there any more"
@@ -221,7 +221,7 @@ class Allocation:
         self._call = None
         self.job = words.granted(answer)
         if self.job:
-            self.notices.end("full")
+            self.notices.end(FULL)
             self.ask_how_it_is()
             return
         match _SLURM.trouble(answer):
@@ -229,10 +229,10 @@ class Allocation:
                 self._outage(answer)
             case Trouble.FULL:
                 self._next_ask = time.monotonic() + _ASK_SECONDS
-                self.notices.begin("full", f"Slurm takes no more jobs at present: {answer.err}")
+                self.notices.begin(FULL, f"Slurm takes no more jobs at present: {answer.err}")
             case _:
                 raise LaunchError(_SLURM.refusal(answer, words.allocate(self.name, self.nodes, self.arguments)))
 
     def _outage(self, answer: Answer) -> None:
         self._next_ask = time.monotonic() + _RETRY_SECONDS
-        self.notices.begin("outage", f"Slurm does not answer, so this waits: {answer.err}")
+        self.notices.begin(OUTAGE, f"Slurm does not answer, so this waits: {answer.err}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crayai.hpo.launch.base import Exited, Gone, JobStatus, Loss, NotStarted, Task, Withdrawn
 from crayai.hpo.launch.local import LocalLauncher
-from crayai.hpo.launch.notices import Notices
+from crayai.hpo.launch.notices import OUTAGE, Notices
 from crayai.hpo.launch.proof import DRIVER, SIGNALLED, End, Proofs, name_of, script_of
 from crayai.hpo.launch.steps.nodes import Nodes, Shape
 
@@ -255,7 +255,7 @@ class StepLauncher:
         names = [name, *(f"{name}.{node}" for node in range(1, self._records))]
         ends = [end for end in map(self._proofs.end, names) if end is not None]
         if len(ends) == len(names):
-            self._notices.end("outage", "the batch system answers again")
+            self._notices.end(OUTAGE, "the batch system answers again")
             return self._proven(task, ends, status)
         allocation, is_there = self._allocation, self._is_there()
         if allocation is None or not is_there:
@@ -280,7 +280,7 @@ class StepLauncher:
             return allocation.lost(said)
         if allocation.is_outage(said):
             self._pause_until = time.monotonic() + _PAUSE_SECONDS
-            self._notices.begin("outage", f"the batch system does not answer, so the study waits for it: {said}")
+            self._notices.begin(OUTAGE, f"the batch system does not answer, so the study waits for it: {said}")
             return Withdrawn()
         return NotStarted(said or "the command of its step has said nothing")
 

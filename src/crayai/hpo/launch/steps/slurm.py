@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from crayai.hpo.launch.base import Loss
 from crayai.hpo.launch.batch.arguments import given
 from crayai.hpo.launch.batch.dialect import Answer
-from crayai.hpo.launch.batch.slurm import OVER
+from crayai.hpo.launch.batch.slurm import LOSSES, OVER
 
 _FIELDS = "%A|%T|%L|%D|%C|%N|%r"
 _SIZES = ("-n", "--ntasks", "--ntasks-per-node", "-c", "--cpus-per-task", "--cpus-per-gpu", "-s", "--oversubscribe",
@@ -123,14 +123,12 @@ def steps(answer: Answer) -> dict[str, str] | None:
 def loss_in(said: str) -> tuple[str, Loss]:
     """Return on which node, if that is known, and by what a step was lost of which ``srun`` says this."""
     found = re.search(
-        r"Node failure on (\S+)|STEP \S+ ON (\S+) CANCELLED AT \S+( DUE TO (NODE FAILURE|PREEMPTION))?", said
+        r"Node failure on (\S+)|STEP \S+ ON (\S+) CANCELLED AT \S+(?: DUE TO (NODE FAILURE|PREEMPTION))?", said
     )
     if found is None:
         return "", Loss.UNKNOWN
-    node, step_node, _, cause = found.groups()
-    if node or cause == "NODE FAILURE":
-        return node or step_node, Loss.NODE_FAILURE
-    return step_node, Loss.PREEMPTED if cause else Loss.CANCELLED
+    node, step_node, cause = found.groups()
+    return (node, Loss.NODE_FAILURE) if node else (step_node, LOSSES[cause])
 
 
 def cancel(names: Sequence[str]) -> list[str]:
