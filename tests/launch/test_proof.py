@@ -102,6 +102,46 @@ def test_a_job_that_is_killed_soon_after_it_was_told_to_end(tmp_path, proofs):
     assert not proofs.was_asked(name_of(task))
 
 
+@pytest.mark.parametrize(("limit", "alone", "tells"), [(None, True, True), (None, False, False), (60, False, True)])
+def test_who_tells_the_program_to_end(tmp_path, proofs, limit, alone, tells):
+    """The script does, unless the program is told with it; timeout(1) has a group of its own."""
+    begins = "until grep -q 'State:.S' /proc/$PPID/status; do :; done; : > on"  # who has started it waits for it
+    program = f'trap "echo told > log; exit 1" TERM; {begins}; while [ ! -e go ]; do sleep 0.02; done'
+    task = make_task(tmp_path, 0, ["sh", "-c", program], seconds=limit)
+    script = proofs.directory / "script"
+    script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv), is_told_alone=alone))
+    job = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"})
+    while not (tmp_path / "on").exists():
+        assert job.poll() is None
+    job.terminate()
+    while not proofs.was_asked(name_of(task)) and job.poll() is None:
+        pass
+    if not tells:
+        (tmp_path / "go").touch()
+    job.wait()
+    assert (tmp_path / "log").exists() == tells
+    assert proofs.end(name_of(task)).was_asked
+
+
+def test_the_code_of_a_program_that_ends_as_soon_as_it_is_told(tmp_path, proofs):
+    """It is kept, also where the shell hears of the signal and of the end at once."""
+    (tmp_path / "at").mkdir()
+    jobs = {}
+    for number in range(30):
+        program = f'trap "exit 7" TERM; : > at/{number}; while :; do sleep 0.02; done'
+        task = make_task(tmp_path, number, ["sh", "-c", program])
+        script = proofs.directory / str(number)
+        script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv)))
+        own = {"PATH": "/usr/bin:/bin", "CRAYAI_JOB": f"{number}.pbs0"}
+        jobs[name_of(task)] = subprocess.Popen(["sh", script], env=own, start_new_session=True)
+    while len(list((tmp_path / "at").iterdir())) < len(jobs):
+        assert all(job.poll() is None for job in jobs.values())
+    for job in jobs.values():
+        os.killpg(job.pid, signal.SIGTERM)
+        job.wait()
+    assert {name: proofs.end(name).code for name in jobs} == dict.fromkeys(jobs, 7)
+
+
 def test_a_job_that_is_cancelled(task, proofs):
     """What the driver has given up does not run, also where nobody could tell the batch system."""
     proofs.cancel(name_of(task))

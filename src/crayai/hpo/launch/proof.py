@@ -39,6 +39,8 @@ _PATIENCE_SECONDS = 600
 _CLOCK_SECONDS = 0.02
 _TERMINATED = 143
 """The exit code of a program that SIGTERM has ended."""
+_UNKNOWN = "127 | -1"
+"""What shells say of a process that they have told of before, and bash of one whose end it has lost."""
 _TIMED_OUT = (124, 137)  # of timeout(1), by SIGTERM and by SIGKILL
 _SCRIPT = """\
 #!/bin/sh
@@ -54,7 +56,7 @@ read -r _host </proc/sys/kernel/hostname
 _told() {{
   _asked=yes
   [ ! "$_keeps" ] || true >"$_task".asked
-  [ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null
+  {pass_on}
 }}
 trap _told TERM INT USR1 USR2
 cd {proofs} && cd {directory} || {{ echo "crayai: $_host does not see the directory" >&2; exit {missing}; }}
@@ -84,9 +86,12 @@ if [ ! "$_asked" ]; then
   [ ! "$_asked" ] || kill -TERM "$_child" 2>/dev/null
   wait "$_child"
   _code=$?
-  while [ "$_asked" ] && kill -0 "$_child" 2>/dev/null; do
+  while [ "$_asked" ]; do  # a signal ends a wait, though the shell may have heard of the end as well
+    kill -0 "$_child" 2>/dev/null && _lives=yes || _lives=
     wait "$_child"
-    _code=$?
+    _now=$?
+    case $_now in {unknown}) ;; *) _code=$_now ;; esac
+    [ "$_lives" ] || break
   done
 fi
 read -r _ended _rest </proc/uptime
@@ -101,6 +106,7 @@ if [ "$_first" ]; then
 fi
 exit "$_code"
 """
+_PASS_ON = '[ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null'
 _LOCK = """\
   if [ "$_node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
     exec 9>>{path}
@@ -117,17 +123,26 @@ _LOCK = """\
 
 
 def script_of(
-    task: Task, proofs: Path, path: Path, command: str, *, writes: bool = True, is_restarted: bool = False
+    task: Task,
+    proofs: Path,
+    path: Path,
+    command: str,
+    *,
+    writes: bool = True,
+    is_restarted: bool = False,
+    is_told_alone: bool = True,
 ) -> str:
     """Return the script, to be at `path`, that runs `command`, in words of the shell, as `task`.
 
     It keeps its records in `proofs`, and `writes` the files of output, unless somebody else does. If it `is_restarted`,
-    the same job may start it once more while it runs elsewhere.
+    the same job may start it once more while it runs elsewhere. Where it `is_told_alone` to end, or may be, it passes
+    that on to the program, which may hear of it twice then.
     """
     quote = shlex.quote
     out, err = quote(task.stdout), quote(task.stderr)
     if task.time_limit_seconds is not None:
         command = f"timeout -k 5 {task.time_limit_seconds:g} {command}"
+        is_told_alone = True  # timeout(1) leaves the group of the script
     return _SCRIPT.format(
         number=name_of(task).partition(".")[0],
         path=quote(str(path)),
@@ -136,6 +151,8 @@ def script_of(
         by_hand=BY_HAND,
         lock=_LOCK.format(path=quote(str(path)), patience=_PATIENCE_SECONDS) if is_restarted else "",
         terminated=_TERMINATED,
+        pass_on=_PASS_ON if is_told_alone else ":",
+        unknown=_UNKNOWN,
         signalled=SIGNALLED,
         program=quote(task.argv[0]),
         proofs=quote(str(proofs)),
