@@ -130,6 +130,22 @@ def test_a_worker_that_is_told_to_end(cluster, tmp_path):
         assert (tmp_path / "log").read_text() == "+\n-\n" * 2
 
 
+def test_a_worker_that_dies_while_its_task_ends(cluster, tmp_path):
+    """A program that was told to end, and is at it, is not told a second time, though its worker has gone."""
+    cluster.start_scheduler()
+    worker = cluster.start_worker()
+    with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:
+        tidies = "n=0; while [ $n -lt 60 ]; do sleep 0.05; n=$((n + 1)); done"
+        program = WAITS.replace("exit 1", f"{tidies}; echo . >> log; exit 1")
+        task = begun(launcher, tmp_path, program)
+        worker.terminate()
+        wait_until(launcher, lambda: "-" in (tmp_path / "log").read_text(), "it is told to end")
+        worker.kill()
+        (end,) = ends_of(launcher, [task])
+        assert end == Gone(end.reason, end.location, Loss.PREEMPTED)
+        assert (tmp_path / "log").read_text() == "+\n-\n.\n"
+
+
 @pytest.mark.fault(
     "a worker of Dask hangs, and its scheduler gives it up", "the evaluation goes on, and its end counts"
 )

@@ -75,7 +75,7 @@ class Ledger:
         name, key = name_of(task), f"crayai-{task.tag}-{secrets.token_hex(8)}"
         self._remove(name)
         path, part = self.root / f"{name}.task", self.root / f"{name}.task~"
-        script = script_of(task, self.root, path, shlex.join(task.argv))
+        script = script_of(task, self.root, path, shlex.join(task.argv), is_told_alone=False)
         part.write_text(f"{script}{_FACTS} {task.time_limit_seconds} {key} {task.tag}\n", encoding="utf-8")
         part.rename(path)
         self._load(path)

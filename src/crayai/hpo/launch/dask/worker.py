@@ -1,8 +1,8 @@
 """What runs on a worker of Dask: sent there as text, so that neither crayai nor the driver's Python need be there.
 
 A worker claims a task (see `proof`) before it runs the script of it, in a process group with two guards. One ends the
-group with the worker, however that dies. The other one beats, and ends the group when the claim is not its own any
-more: the driver has given the task up, or forgotten it.
+group, once, when the worker lets go of it, or dies, however that happens. The other one beats, and ends the group when
+the claim is not its own any more: the driver has given the task up, or forgotten it.
 
     <name>.task      the script; without it nothing is run
     <name>.beat      another number every two seconds, as long as the group is there
@@ -17,21 +17,23 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 _LOOK_SECONDS = 0.5
-_KILL_SECONDS = 5.0
 _PASSES = 10
 _NO_DIRECTORY = 121  # of `proof`
 _STAYING = ("init", "running", "paused")
 _RANKED = ("SLURM_LOCALID", "SLURM_NODEID", "SLURM_PROCID", "SLURM_STEP", "PMI_", "PMIX_", "OMPI_COMM_WORLD_", "PALS_")
 """How variables begin that tell a worker which part of a parallel program it is: an evaluation is no part of that."""
 _GUARDED = """\
+read -r _began _rest </proc/uptime
 _end() {
   _all=$(grep -lF "CRAYAI_JOB=$CRAYAI_JOB" /proc/[0-9]*/environ 2>/dev/null | tr -dc '0-9\\n')
-  /bin/sh -c '
+  _began=$_began /bin/sh -c '
     kill -KILL "$@"
     if [ "$(readlink "$0".claim)" = "$CRAYAI_JOB" ] && [ ! -e "$0".end ]; then
-      printf "code 137\\nbegan 0\\nended 0\\nlocation %s\\nasked yes\\n" "$(hostname)" >"$0".end~
+      read -r _ended _rest </proc/uptime
+      printf "code 137\\nbegan $_began\\nended $_ended\\nlocation %s\\nasked yes\\n" "$(hostname)" >"$0".end~
       mv "$0".end~ "$0".end
     fi
     kill -KILL 0' "$0" $_all
@@ -104,46 +106,37 @@ def _end_of(path: str, owner: str) -> str:
 
     worker = get_worker()
     reading, writing = os.pipe()
-    try:
+    with open(reading, "rb") as end_of_line, open(writing, "wb") as lifeline:  # noqa: PTH123 - these are no paths
         process = subprocess.Popen(  # noqa: S603 - this is what a worker is for
             ["/bin/sh", "-c", _GUARDED, path],
-            stdin=reading,
+            stdin=end_of_line,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**_environment(has_nanny=bool(worker.nanny)), "CRAYAI_JOB": owner},
             start_new_session=True,
         )
         try:
-            code = _watched(process, path, worker, owner)
+            code = _watched(process, path, worker, lifeline)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             _kill_marked(owner)  # what is in another group
             process.wait()
-    finally:
-        os.close(reading)
-        os.close(writing)
     if code == _NO_DIRECTORY:
         return f"error {socket.gethostname()} does not see the directory where it starts"
     return f"code {code if code >= 0 else 128 - code}"
 
 
-def _watched(process: "subprocess.Popen[bytes]", path: str, worker: object, owner: str) -> int:
-    """Wait for the end of a script, which is brought about if the driver, or the worker's own end, wants it."""
-    told_at = None
+def _watched(process: "subprocess.Popen[bytes]", path: str, worker: object, lifeline: "IO[bytes]") -> int:
+    """Wait for the end of a script; let go of its lifeline if the driver, or the worker's own end, wants it to end."""
     while True:
         with suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=_LOOK_SECONDS)
-        if told_at is not None:
-            if time.monotonic() - told_at > _KILL_SECONDS:
-                _kill_marked(owner)
-            continue
         is_leaving = worker.status.name not in _STAYING  # type: ignore[attr-defined]
-        if is_leaving:
+        if is_leaving and not lifeline.closed:
             Path(path + ".leaving").touch()
         if is_leaving or Path(path + ".cancelled").exists():
-            told_at = time.monotonic()
-            os.killpg(process.pid, signal.SIGTERM)
+            lifeline.close()
 
 
 def _environment(*, has_nanny: bool) -> "dict[str, str]":
