@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,10 +26,16 @@ SPACE = [["--lr", 0.1, (1e-4, 1.0)], ["--n", 4, (1, 16)]]
 
 
 @pytest.fixture
-def scheduler():
+def threads():
+    """Return how many a worker has."""
+    return 1
+
+
+@pytest.fixture
+def scheduler(threads):
     """Return the address of a scheduler with two workers."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        n_workers=2, threads_per_worker=threads, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         yield cluster.scheduler_address
     gc.collect()
@@ -47,6 +54,17 @@ def test_the_same_seed_finds_the_same(scheduler, tmp_path):
     assert searched(tmp_path / "here", launcher="local", num_parallel_evals=2) == there
     with SqliteLog(tmp_path / "there" / "study.db") as log:
         assert "python" in log.settings()[SETTING][0]["seen"]
+
+
+@pytest.mark.parametrize(("slots", "shown"), [((), "with 6 at once"), (("--slots", "4"), "with 4 at once")])
+@pytest.mark.parametrize("threads", [3])
+def test_an_estimate(scheduler, tmp_path, slots, shown):
+    """It reckons with the workers of the moment, unless their number is a setting."""
+    words = ["--dir", str(tmp_path), "--launcher", "dask", "--dask-address", scheduler, *slots, "--minutes", "1"]
+    words = [sys.executable, "-m", "crayai", "estimate", *words, "--strategy", "random", "--param", "--x=0..1"]
+    said = subprocess.run([*words, "--", "true"], capture_output=True, text=True, check=True).stdout
+    assert shown in said
+    assert re.search(r"node-hours +1\.7", said)  # of 100 evaluations
 
 
 def test_workers_of_its_own(tmp_path):

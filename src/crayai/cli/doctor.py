@@ -67,7 +67,7 @@ def doctor(
     Is the figure of merit found, finite, repeatable, how noisy is it? Is every flag taken, and of any effect? Does a
     failure show? How long will it all take?
     """
-    plan = _seeded(plan_of(words, params, keys))
+    plan = _prepared(plan_of(words, params, keys))
     check_program(plan.study, plan.evaluation)
     room, cluster = _room(directory), plan.evaluation.cluster
     site = list(check_site(cluster, plan.evaluation.time_limit_seconds)) if cluster else []
@@ -110,7 +110,7 @@ def estimate(
     words: tuple[str, ...], directory: Path, params: tuple[str, ...], quiet: bool, minutes: float | None, **keys: Any
 ) -> None:
     """Say how long a study will take, and how much room."""
-    plan = _seeded(plan_of(words, params, keys))
+    plan = _prepared(plan_of(words, params, keys))
     rounds = rounds_of(plan.study, plan.budget.max_evaluations)
     held, each = nodes_of(plan.evaluation)
     known = Estimate(
@@ -128,8 +128,9 @@ def estimate(
         _print_entry(Console(highlight=False), Text(name), text, column=_SHORT_NAME)
 
 
-def _seeded(plan: Plan) -> Plan:
-    return dataclasses.replace(plan, study=with_seed(plan.study, _SEED))
+def _prepared(plan: Plan) -> Plan:
+    """Return it with a seed, and with as many slots as there are now."""
+    return dataclasses.replace(plan, study=with_seed(plan.study, _SEED), evaluation=plan.evaluation.counted())
 
 
 def _timed(plan: Plan, known: Estimate, directory: Path, *, quiet: bool) -> Estimate:

@@ -16,6 +16,7 @@ from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.base import Launcher
 from crayai.hpo.launch.containers.container import Container
 from crayai.hpo.launch.containers.images import check_mount_points
+from crayai.hpo.launch.dask.connection import places_of
 from crayai.hpo.launch.dask.launcher import DaskLauncher
 from crayai.hpo.launch.dask.settings import Dask
 from crayai.hpo.launch.gpus import visible_gpus
@@ -145,6 +146,16 @@ class EvaluationSettings:
         if self.has_workers:
             return 1.0  # a worker's place
         return self.cluster.nodes_per_evaluation if self.cluster else 1 / self.capacity
+
+    def counted(self) -> "EvaluationSettings":
+        """Return these with as many slots as workers of Dask have now, where there are as many as they have.
+
+        Raises:
+            LaunchError: There is no such cluster, or no Dask.
+        """
+        if self.dask is None or self.slots is not None or not self.has_workers:
+            return self
+        return replace(self, slots=places_of(self.dask) or None)
 
     def check_here(self) -> None:
         """Make sure that what is to run evaluations does so here.

@@ -117,9 +117,9 @@ def nodes_of(settings: EvaluationSettings) -> tuple[int, float | None]:
     cluster = settings.cluster
     if settings.urika is not None:
         return settings.urika.nodes, None
-    if cluster is None:
-        return 1, None
-    return (cluster.nodes, None) if cluster.has_steps else (0, cluster.nodes_per_evaluation)
+    if settings.has_workers or (cluster is not None and not cluster.has_steps):
+        return 0, settings.nodes_per_evaluation
+    return cluster.nodes if cluster else 1, None
 
 
 def rounds_of(study: Study, at_most: int | None = None) -> Rounds:

@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,6 +218,16 @@ class Connection:
         """Return how many evaluations a worker can run at once."""
         has = worker.get("resources", {})
         return int(min([worker["nthreads"], *(has.get(name, 0.0) // much for name, much in self._dask.needs.items())]))
+
+
+def places_of(dask: Dask) -> int:
+    """Return how many evaluations the workers there are can run at once.
+
+    Raises:
+        LaunchError: There is no such cluster, or no Dask.
+    """
+    with closing(Connection(dask, "")) as connection:
+        return connection.places
 
 
 def _close(one: Any) -> None:
