@@ -31,6 +31,7 @@ if [ "$CRAYAI_EVALUATION" = 6 ] && [ ! -e passed ]; then
     read line < gate
     touch passed
 fi
+while [ "$CRAYAI_EVALUATION" -gt 6 ] && [ ! -e passed ]; do sleep 0.02; done
 awk -f bowl.awk -- "$@"
 """
 
@@ -58,7 +59,7 @@ class Workplace:
     """A directory that holds bowl.awk, gated.sh and study.toml.
 
     ``bowl.awk`` prints the sum of (x - 0.3)^2 over its flags, and notes each evaluation in ``ran.tsv``; ``gated.sh``
-    does the same, but holds evaluation 6 at a gate until it is opened.
+    does the same, but holds evaluation 6, and those after it, at a gate until it is opened.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -53,6 +53,18 @@ def run(*words, code=0):
     return done.stdout + done.stderr
 
 
+def end_while_it_runs(container, program):
+    """Run a program of the shell, which makes `began`, and end the driver then."""
+    Path("train.sh").write_text(program)
+    words = ["run", "--strategy", "random", "--num-iters", "1", "--param", "--lr=0.01..1", "--container", container]
+    words += ["--grace-seconds", "7", "--dir", "study", "--", "sh", "train.sh"]
+    driver = subprocess.Popen([*CRAYAI, *words], stderr=subprocess.DEVNULL)
+    while not Path("began").exists():
+        assert driver.poll() is None
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(60) == 143
+
+
 def test_the_same_seed_finds_the_same(container):
     """A search inside a container is the search outside."""
     inside = searched(PROGRAM, container)
@@ -148,10 +160,11 @@ def test_how_a_program_ends(container):
     said = run("run", *space, "--dir", "gone", "--", "no-such-program", code=3)
     assert "no-such-program" in said
     late = ["--dir", "late", "--time-limit-minutes", 0.03]
-    said = run("run", *space, *late, "--", "sh", "-c", "sleep 1234567", "x", code=3)
+    program = f"sleep {1_000_000 + os.getpid()}"
+    said = run("run", *space, *late, "--", "sh", "-c", program, "x", code=3)
     assert "time limit" in said
     deadline = time.monotonic() + 30
-    while subprocess.run(["pgrep", "-f", "sleep 1234567"], check=False, capture_output=True).returncode == 0:
+    while subprocess.run(["pgrep", "-f", program], check=False, capture_output=True).returncode == 0:
         assert time.monotonic() < deadline, "the program outlives its time"
 
 
@@ -165,10 +178,8 @@ def test_an_engine_that_cannot_run_anything(container, tmp_path):
 
 def test_a_program_that_is_asked_to_end_can_save(container):
     """SIGTERM reaches it, and it has time to save."""
-    Path("train.sh").write_text("trap 'sleep 0.5; echo all >saved; exit 3' TERM\nsleep 99 &\nwait\n")
-    minutes = 0.1 if container.startswith(("podman", "docker")) else 0.03  # they take a while to begin
-    options = ["--strategy", "random", "--num-iters", 1, "--time-limit-minutes", minutes, "--dir", "study"]
-    run("run", *options, "--param", "--lr=0.01..1", "--container", container, "--", "sh", "train.sh", code=3)
+    program = "trap 'sleep 0.5; echo all >saved; exit 3' TERM\necho on >began\nsleep 99 &\nwait\n"
+    end_while_it_runs(container, program)
     assert Path("saved").read_text() == "all\n"
 
 
@@ -208,10 +219,10 @@ def test_nothing_is_left_of_a_container_that_is_just_being_made(container, seede
     words += ["--container", container]
 
     def names():
-        asked = ["podman", "ps", "--all", "--format={{.Names}}", "--filter=name=crayai-"]
-        return set(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split())
+        asked = ["podman", "ps", "--all", "--no-trunc", "--format={{.Names}} {{.Mounts}}", "--filter=name=crayai-"]
+        listed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+        return [line for line in listed if str(Path.cwd()) in line]  # others may test beside this one
 
-    before = names()
     for number in range(4):
         driver = subprocess.Popen([*words, "--dir", f"study{number}", "--", "sleep", "20"], stderr=subprocess.DEVNULL)
         while not Path(f"study{number}/output/0.1.out").exists():
@@ -224,20 +235,14 @@ def test_nothing_is_left_of_a_container_that_is_just_being_made(container, seede
         driver.send_signal(signal.SIGINT)
         driver.wait(60)
     deadline = time.monotonic() + 30
-    while left := names() - before:
+    while left := names():
         assert time.monotonic() < deadline, left
 
 
 def test_a_program_that_ignores_its_end(container):
     """It is killed soon, whatever the engine would wait for."""
     program = f"sleep {7_000_000 + os.getpid()}"
-    Path("train.sh").write_text(f"trap '' TERM\necho on >began\n{program}\n")
-    words = ["run", "--strategy", "random", "--num-iters", "1", "--param", "--lr=0.01..1", "--container", container]
-    driver = subprocess.Popen([*CRAYAI, *words, "--dir", "study", "--", "sh", "train.sh"], stderr=subprocess.DEVNULL)
-    while not Path("began").exists():
-        assert driver.poll() is None
-    driver.send_signal(signal.SIGTERM)  # it is given ten seconds
-    driver.wait(60)
+    end_while_it_runs(container, f"trap '' TERM\necho on >began\n{program}\n")
     deadline = time.monotonic() + 8
     while subprocess.run(["pgrep", "-f", program], check=False, capture_output=True).returncode == 0:
         assert time.monotonic() < deadline, "the program outlives the study"

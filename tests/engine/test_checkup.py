@@ -462,16 +462,16 @@ def test_points_beyond_the_time_limit(clinic):
     """Points that take longer than the time limit are a problem of the limit, and of no flag."""
     seen = clinic.bowl(
         'if (given["-n"] != 3) system("exec tail -f /dev/null")',
-        minutes=1 / 60,
+        minutes=3 / 60,
     )
     assert the(seen, "time").verdict is PROBLEM
-    assert "were ended by the limit of 1 s" in the(seen, "time").seen
+    assert "were ended by the limit of 3 s" in the(seen, "time").seen
     assert the(seen, "flags").seen == "-x: taken when changed alone"
 
 
 def test_evaluations_that_slow_each_other_down(clinic):
     """Where a run takes longer beside others than alone, fewer slots or cores of its own are advised."""
-    busy = 'if (ENVIRON["CRAYAI_EVALUATION"] > 0) system("exec sleep 0.5")'
+    busy = 'if (ENVIRON["CRAYAI_EVALUATION"] > 0) system("exec sleep 2")'
     check = the(clinic.bowl(busy, quick=True), "slots")
     assert check.verdict is NOTE
     assert "2 running at once" in check.seen

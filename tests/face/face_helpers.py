@@ -27,11 +27,11 @@ BEGIN {
 """
 
 _GATED = """
-if [ "$CRAYAI_EVALUATION" = 6 ] && [ ! -e passed ]; then
-    touch passed
-    echo reached > reached
-    read line < gate
+if [ "$CRAYAI_EVALUATION" = 6 ]; then
+    [ -e passed ] || { touch passed; echo reached > reached; read line < gate; }
+    touch opened
 fi
+while [ "$CRAYAI_EVALUATION" -gt 6 ] && [ ! -e opened ]; do sleep 0.02; done
 awk -f bowl.awk -- "$@"
 """
 
@@ -77,7 +77,7 @@ def run_script(directory: Path, text: str, **environment: str) -> subprocess.Com
 
 
 class Gate:
-    """Holds evaluation 6 of the command `command` until it is opened; the others pass."""
+    """Holds evaluation 6 of the command `command`, and those after it, until it is opened."""
 
     command = "sh gated.sh"
 

@@ -306,7 +306,7 @@ def test_marker_may_be_another() -> None:
 def test_time_limit_ends_an_evaluation(tmp_path) -> None:
     """An evaluation past its time limit is ended, has failed for that reason, and the study goes on."""
     (tmp_path / "stuck.sh").write_text('[ "$CRAYAI_EVALUATION" = 1 ] && exec sleep 600\necho FoM: 1\n')
-    evaluator = hpo.Evaluator("sh stuck.sh", time_limit_minutes=0.02)
+    evaluator = hpo.Evaluator("sh stuck.sh", time_limit_minutes=0.05)
     optimizer = hpo.RandomOptimizer(evaluator, num_iters=3)
     optimizer.optimize(one_range())
     assert [e.failure.partition(":")[0] for e in optimizer.evaluations] == ["", "time limit", ""]

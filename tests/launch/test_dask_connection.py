@@ -100,7 +100,9 @@ def test_a_scheduler_that_is_gone(cluster, tmp_path, monkeypatch):
         scheduler.kill()
         scheduler.wait()
         client = launcher._connection._client
-        wait_until(launcher, lambda: launcher.notices() and client.status == "closed", "it has given up")
+        told = []
+        wait_until(launcher, lambda: told.extend(launcher.notices()) or told, "it is told")
+        wait_until(launcher, lambda: client.status == "closed", "it has given up")
         for _ in range(3):
             launcher.wait(0.2)
         assert threading.active_count() <= threads, "each try leaves a thread"

@@ -92,7 +92,7 @@ def test_a_program_that_ignores_sigterm(launcher, tmp_path, monkeypatch):
     pid = pid_in(tmp_path / "log")
     launcher.cancel([task.tag])
     assert ends_of(launcher, [task]) == [Withdrawn()]
-    assert has_ended(pid)
+    wait_until(launcher, lambda: has_ended(pid), "it is killed")
 
 
 def test_what_a_program_leaves_behind(launcher, tmp_path):
@@ -135,12 +135,13 @@ def test_a_worker_that_dies_while_its_task_ends(cluster, tmp_path):
     cluster.start_scheduler()
     worker = cluster.start_worker()
     with closing(DaskLauncher(tmp_path, Dask(address=cluster.address))) as launcher:
-        tidies = "n=0; while [ $n -lt 60 ]; do sleep 0.05; n=$((n + 1)); done"
-        program = WAITS.replace("exit 1", f"{tidies}; echo . >> log; exit 1")
-        task = begun(launcher, tmp_path, program)
+        tidies = "while [ ! -e gone ]; do sleep 0.05; done; echo . >> log; exit 1"
+        task = begun(launcher, tmp_path, WAITS.replace("exit 1", tidies))
         worker.terminate()
         wait_until(launcher, lambda: "-" in (tmp_path / "log").read_text(), "it is told to end")
         worker.kill()
+        worker.wait()
+        (tmp_path / "gone").touch()
         (end,) = ends_of(launcher, [task])
         assert end == Gone(end.reason, end.location, Loss.PREEMPTED)
         assert (tmp_path / "log").read_text() == "+\n-\n.\n"

@@ -85,18 +85,20 @@ from crayai.hpo.launch.local import LocalLauncher
 launcher = LocalLauncher(Path(sys.argv[1]), int(sys.argv[2]))
 for task in eval(sys.argv[3], {"Task": Task, "PosixPath": Path}):
     launcher.submit(task)
+print("submitted", flush=True)
 signal.pause()
 """
 
     def start(slots, *tasks, directory=tmp_path):
         arguments = [sys.executable, "-c", text, str(directory), str(slots), repr(tasks)]
-        drivers.append(subprocess.Popen(arguments, start_new_session=True))
+        drivers.append(subprocess.Popen(arguments, start_new_session=True, stdout=subprocess.PIPE))
+        assert drivers[-1].stdout.readline() == b"submitted\n"
         return drivers[-1]
 
     yield start
     for driver in drivers:
         driver.kill()
-        driver.wait()
+        driver.communicate()
     for pid in keeper_pids(tmp_path):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -135,7 +137,7 @@ def test_an_end_says_where_and_how_long(tmp_path):
 def test_time_limit_ends_the_whole_group(tmp_path, bell):
     """At its time limit a task ends with all that it started, and this is told."""
     script = 'sh -c "sleep 1000 & echo \\$! > $1; wait" & echo $! > $1; wait'
-    end, _ = run_one(tmp_path, shell(tmp_path, 0, script, bell, seconds=0.5))
+    end, _ = run_one(tmp_path, shell(tmp_path, 0, script, bell, seconds=3))
     assert isinstance(end, Exited)
     assert end.limit == Limit.TIME
     for pid in (int(bell.hear()), int(bell.hear())):
@@ -424,7 +426,7 @@ def test_what_waited_for_a_slot_is_withdrawn(tmp_path, drive, bell):
 
 def test_time_limits_outlive_the_driver(tmp_path, drive, bell):
     """A task is ended at its time limit though its driver is dead, and the next driver learns why."""
-    task = shell(tmp_path, 0, "echo started > $1; exec sleep 1000", bell, seconds=0.5)
+    task = shell(tmp_path, 0, "echo started > $1; exec sleep 1000", bell, seconds=3)
     driver = drive(1, task)
     bell.hear()
     kill(driver)

@@ -129,7 +129,8 @@ def test_gpus(own_slurm, tmp_path):
     """Evaluations that share a node have a GPU each, and the doctor says so if nobody asks for them."""
     own_slurm(nodes=1, gpus=True)
     launcher = steps(tmp_path, "--gres=gpu:4", evals_per_node=4, arguments="--gres=gpu:1")
-    tasks = [make_task(tmp_path, n, ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES; sleep 2"]) for n in range(4)]
+    meet = "echo $CUDA_VISIBLE_DEVICES; touch at.$0; while [ $(ls | grep -c '^at') -lt 4 ]; do sleep 0.05; done"
+    tasks = [make_task(tmp_path, n, ["sh", "-c", meet, str(n)]) for n in range(4)]
     for task in tasks:
         launcher.submit(task)
     assert ends_of(launcher, tasks) == [Exited(0)] * 4

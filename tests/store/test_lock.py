@@ -363,11 +363,12 @@ def run_round(path, seeded, sights):
     "just one works on the study each time, and the other names it",
 )
 @pytest.mark.usefixtures("either")
-def test_two_that_start_together(path, seeded):
+def test_two_that_start_together(path, seeded, monkeypatch):
     """A thousand times, of two drivers that start together one holds the study, and the other is told which.
 
     Half of the holders are killed, so that in half of the rounds the two race for the place of a dead one.
     """
+    monkeypatch.setattr(lock_module, "_NAME_SECONDS", 60.0)
     for _ in range(ROUNDS):
         assert run_round(path, seeded, [None, None]) == 1
 

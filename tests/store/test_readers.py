@@ -26,7 +26,7 @@ def read(path, is_over, answers):
     """Ask all that `status`, `best` and `export` ask, until it is over; tell how often, or what went wrong."""
     rounds, last = 0, 0
     try:
-        while not is_over.is_set():
+        while not is_over.is_set() or not rounds:
             with Reader(path) as reader:
                 counts = reader.counts()
                 reader.failures()

@@ -90,6 +90,8 @@ class _Runner:
         script.chmod(0o700)
         words.write_text(f"{script}\n")
         nodes.write_text("".join(f"{host}\n" for host in hosts_of(job["resources"])))
+        job.update(state="R", pid=0, began=time.time(), runs=job["runs"] + 1, exit_status=None)
+        self._server.save(job)  # before anybody can see that it runs
         child = subprocess.Popen(
             ["/bin/sh"],
             env={
@@ -105,8 +107,7 @@ class _Runner:
             start_new_session=True,
         )  # fmt: skip
         self._children[job["id"]] = child
-        job.update(state="R", pid=child.pid, began=time.time(), runs=job["runs"] + 1, exit_status=None)
-        self._server.save(job)
+        self._server.save({**job, "pid": child.pid})
 
     def _over(self, job: dict[str, Any], code: int | None) -> None:
         """Note the end of a job, and copy what it has said to where that was wished."""
