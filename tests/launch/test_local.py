@@ -353,6 +353,22 @@ def test_a_daemon_of_a_running_task_is_left_alone(tmp_path, bell, bells):
         await_death(kept)
 
 
+def test_what_tidies_up_after_a_program_is_left_alone(tmp_path, bell, bells):
+    """A guard of a container, which says so, outlives its program, and the keeper, until it is done."""
+    over, door = bells("over"), bells("door")
+    guard = "setsid sh -c 'echo $$ > $1; read line < $2; touch tidied' sh"
+    task = shell(tmp_path, 0, f'CRAYAI_TAG=tidies {guard} "$1" "$2" & read line < $3', bell, door, over)
+    with closing(LocalLauncher(tmp_path, 1)) as launcher:
+        launcher.submit(task)
+        pid = int(bell.hear())
+        over.ring()
+        assert ends_of(launcher, [task]) == [Exited(0)]
+    assert is_alive(pid)
+    door.ring()
+    await_death(pid)
+    assert (tmp_path / "tidied").exists()
+
+
 def test_close_leaves_no_process(tmp_path, bell):
     """After close neither tasks nor daemons of theirs, nor children that a daemon's thread started, nor keepers run."""
     daemon = """

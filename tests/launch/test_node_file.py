@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,23 @@ def test_a_step_that_is_cancelled(tmp_path, name):
     pids = [int((tmp_path / f"pid{n}").read_text()) for n in range(3)]
     wait_until(launcher, lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids), "all end")
     launcher.close()
+
+
+@pytest.mark.parametrize("job", ["pbs"], indirect=True)
+def test_a_step_that_is_cancelled_on_a_slow_node(job, tmp_path):
+    """A node that takes longer to be asked than a command has to end is asked again."""
+    (job.bin / "pbs_tmrsh").rename(job.bin / "real")
+    slow = f'case "$*" in */jobs/end*) echo asked >> {tmp_path}/asks; sleep 10; echo told >> {tmp_path}/asks;; esac'
+    (job.bin / "pbs_tmrsh").write_text(f'#!/bin/sh\n{slow}\nexec real "$@"\n')
+    (job.bin / "pbs_tmrsh").chmod(0o755)
+    with closing(steps(tmp_path, nodes=2)) as launcher:
+        tasks = [make_task(tmp_path, number, ["sh", "-c", f"touch on{number}; exec sleep 1000"]) for number in (0, 1)]
+        for task in tasks:
+            launcher.submit(task)
+        wait_until(launcher, lambda: len(list(tmp_path.glob("on?"))) == 2, "both run")
+        launcher.cancel([task.tag for task in tasks])
+        assert all(isinstance(end, Withdrawn) for end in ends_of(launcher, tasks))
+    assert "told" in (tmp_path / "asks").read_text()
 
 
 @pytest.mark.usefixtures("job")

@@ -35,6 +35,8 @@ from functools import partial
 KILL_AFTER_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 NOTED_BYTES = 1 << 16
+TIDIES = b"CRAYAI_TAG=tidies"
+"""The mark of a guard that outlives its program to tidy up after it."""
 _SHORTAGE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 _KILLED = {-signal.SIGKILL, 128 + signal.SIGKILL}  # the latter is a shell's account of its child
 _PR_SET_CHILD_SUBREAPER = 36
@@ -335,7 +337,9 @@ class Keeper:
         tags = {b"CRAYAI_TAG=" + job.tag.encode() for job in self.jobs.values()}
         for pid in set(children()) - self.jobs.keys():
             marks = [mark for mark in environment_of(pid) if mark.startswith(b"CRAYAI_TAG=")]
-            if tags.isdisjoint(marks) and (marks or not tags):  # without a mark it may belong to what runs
+            if (
+                marks != [TIDIES] and tags.isdisjoint(marks) and (marks or not tags)
+            ):  # without a mark it may belong to what runs
                 for victim in [pid, *descendants(pid)]:
                     with contextlib.suppress(OSError):
                         os.kill(victim, signal.SIGKILL)

@@ -27,7 +27,7 @@ done
 [ -d "${{TMPDIR:-/}}" ] || unset TMPDIR
 pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
 over='trap "" TERM INT HUP; read -r over || {{ "$0" kill "$1"; "$0" rm --force "$1"; }}'
-env -u CRAYAI_TAG setsid sh -c "$over" "$engine" "$name" <"$pipe" >/dev/null 2>&1 &
+CRAYAI_TAG=tidies setsid sh -c "$over" "$engine" "$name" <"$pipe" >/dev/null 2>&1 &
 exec 4>"$pipe"
 rm -f "$pipe"
 timer=

@@ -84,8 +84,7 @@ class StepLauncher:
         if self._proofs.end(name) is not None:
             self._ended[task.tag] = self._judge(task, Exited(0)) or Withdrawn()
             return True
-        if (owner := self._proofs.claim(name)) != DRIVER and self._allocation is not None:
-            self._allocation.end_step(owner)
+        self._end_on_nodes(task)
         del self._tasks[task.tag]
         return False
 
@@ -236,6 +235,12 @@ class StepLauncher:
             )
         )
 
+    def _end_on_nodes(self, task: Task) -> None:
+        """End what there may be of a step whose command nobody keeps, and which has left no end."""
+        name = name_of(task)
+        if self._proofs.end(name) is None and (owner := self._proofs.claim(name)) != DRIVER and self._allocation:
+            self._allocation.end_step(owner)
+
     def _text(self, task: Task, allocation: Nodes) -> str:
         """Return the script that a step runs."""
         command = shlex.join([*allocation.prefix(self._shape), *task.argv])
@@ -248,6 +253,7 @@ class StepLauncher:
         What ends with its allocation has no outcome.
         """
         if isinstance(status, Withdrawn):
+            self._end_on_nodes(task)
             return Withdrawn(status.seconds)  # the location is a slot of this machine, and no node
         if isinstance(status, NotStarted):
             return status
