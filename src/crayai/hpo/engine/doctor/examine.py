@@ -18,7 +18,7 @@ from crayai.hpo.engine.sight import looking
 from crayai.hpo.engine.study import Study
 
 TICK_SECONDS = 1.0
-"""So much later than the first run the second one begins, for many programs take their seed from a clock of seconds."""
+"""How long after the first run the second one begins: many programs take their seed from a clock of seconds."""
 
 _FILES = 20_000
 _DEPTH = 3
@@ -63,7 +63,7 @@ def examine(
             return seen
         litter = _Litter(start, root, before)
         saved_at_load, strays = bench.clear_load(), bench.strays(runs[0].probe)
-        time.sleep(max(0.0, TICK_SECONDS - (runs[0].seconds or 0.0)))
+        time.sleep(TICK_SECONDS)
         runs += bench.run(prober.others(quick=quick), runs[0].seconds)
         seen = replace(seen, runs=tuple(runs))
         if not quick:
