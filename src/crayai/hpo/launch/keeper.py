@@ -337,9 +337,8 @@ class Keeper:
         tags = {b"CRAYAI_TAG=" + job.tag.encode() for job in self.jobs.values()}
         for pid in set(children()) - self.jobs.keys():
             marks = [mark for mark in environment_of(pid) if mark.startswith(b"CRAYAI_TAG=")]
-            if (
-                marks != [TIDIES] and tags.isdisjoint(marks) and (marks or not tags)
-            ):  # without a mark it may belong to what runs
+            is_spared = marks == [TIDIES] or not tags.isdisjoint(marks)
+            if not is_spared and (marks or not tags):  # without a mark it may belong to what runs
                 for victim in [pid, *descendants(pid)]:
                     with contextlib.suppress(OSError):
                         os.kill(victim, signal.SIGKILL)
