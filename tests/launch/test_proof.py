@@ -80,6 +80,22 @@ def test_a_job_that_still_runs_elsewhere(task, proofs, monkeypatch):
     assert proofs.end(name_of(task)) is None
 
 
+def test_a_job_whose_other_run_was_recorded_while_it_waited(tmp_path, task, proofs):
+    """It does not run: what is on record has no script any more, and that goes before its proofs do."""
+    script = proofs.directory / "script"
+    script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv), is_restarted=True))
+    with script.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        job = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"})
+        while not proofs.owner(name_of(task)):
+            assert job.poll() is None
+        script.unlink()
+        proofs.forget(name_of(task))
+    assert job.wait(60) == 0
+    assert not (tmp_path / "runs").exists()
+    assert list(proofs.directory.iterdir()) == []
+
+
 def test_a_job_that_is_killed_soon_after_it_was_told_to_end(tmp_path, proofs):
     """It has left a mark, which goes away when it is started again."""
     task = make_task(tmp_path, 0, ["sh", "-c", "trap : TERM; echo on >> runs; while :; do sleep 0.1; done"])

@@ -8,7 +8,8 @@ in a directory that all machines see say what became of it:
                    scheduler that was asked twice may start, and what has been given up never runs at all.
     <name>.end     the end, a fact a line, as the keeper of local processes writes it, and ``asked`` where the script
                    was told to end: only the scheduler knows why. A task that is started again removes that one; any
-                   other is final. It waits for what a node without its daemon may still run of it.
+                   other is final. It waits for what a node without its daemon may still run of it, and then does not
+                   run if that is on record by now: the script of such a task is removed before its other files.
 
     <name>.asked   a mark of a script that was told to end, and may not live to write that down in its end.
 
@@ -71,6 +72,7 @@ if [ "$_first" ]; then
     read -r _fact _ended <"$_task".end && [ "$_ended" -lt {signalled} ] && ! grep -q asked "$_task".end
   then exit 0  # it ended by itself, and the job was started again before anybody heard of it
   fi 2>/dev/null
+  [ -s "$0" ] || {{ rm -f "$_task".claim; exit 0; }}  # it is on record already, and what is empty, made by us
   [ ! -e "$_task".end ] && [ ! -e "$_task".asked ] || rm -f "$_task".end "$_task".asked
   _keeps=yes
   if ! command -v {program} >/dev/null; then
@@ -108,8 +110,8 @@ exit "$_code"
 """
 _PASS_ON = '[ ! "$_child" ] || kill -TERM "$_child" 2>/dev/null'
 _LOCK = """\
-  if [ "$_node" = 0 ] && command -v flock >/dev/null && [ -w {path} ]; then
-    exec 9>>{path}
+  if [ "$_node" = 0 ] && command -v flock >/dev/null && [ -w "$0" ]; then
+    exec 9>>"$0"
     _tries={patience}
     flock -n 9  # what a node without its daemon still runs, though the job was started again, holds it
     while [ $? = 1 ] && [ ! "$_asked" ]; do
@@ -149,7 +151,7 @@ def script_of(
         exports="\n".join(f"export {name}={quote(text)}" for name, text in task.environment.items()),
         name=quote(name_of(task)),
         by_hand=BY_HAND,
-        lock=_LOCK.format(path=quote(str(path)), patience=_PATIENCE_SECONDS) if is_restarted else "",
+        lock=_LOCK.format(patience=_PATIENCE_SECONDS) if is_restarted else "",
         terminated=_TERMINATED,
         pass_on=_PASS_ON if is_told_alone else ":",
         unknown=_UNKNOWN,

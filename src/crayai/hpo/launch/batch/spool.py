@@ -178,13 +178,13 @@ class Spool:
         return self._load(path)
 
     def forget(self, tag: str) -> None:
-        """Remove what is there of a job, and the submission with its last one."""
+        """Remove what is there of a job, its script first (see `proof`), and the submission with its last one."""
         job = self.jobs.pop(tag, None)
         if job is None:
             return
+        (job.submission.directory / str(job.place)).unlink(missing_ok=True)
         self.proofs.forget(job.name)
         job.submission.jobs.remove(job)
-        (job.submission.directory / str(job.place)).unlink(missing_ok=True)
         if not job.submission.jobs:
             shutil.rmtree(job.submission.directory, ignore_errors=True)
 

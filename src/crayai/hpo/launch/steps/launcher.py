@@ -138,8 +138,8 @@ class StepLauncher:
             self._ended.pop(tag, None)
             self._unwanted.discard(tag)
             if task := self._tasks.pop(tag, None):
-                self._proofs.forget(name_of(task), self._records)
                 self._script(task).unlink(missing_ok=True)
+                self._proofs.forget(name_of(task), self._records)
 
     def withdraw(self) -> None:
         """Take back what has not started."""
