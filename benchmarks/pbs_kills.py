@@ -1,6 +1,6 @@
 """Kills drivers of studies on stand-ins of PBS, TORQUE and Moab at random, and counts what was lost or ran twice.
 
-    python benchmarks/pbs_kills.py [--rounds 6] [--seed 1]
+    python benchmarks/pbs_kills.py [--rounds 6] [--seed 1] [--harm "daemon dead" --harm killed …]
 
 Drivers are killed, or told to end; answers of qsub are lost; nobody reaches the server, or its answers break off; it
 forgets jobs, or keeps no history; the daemons of nodes die alone; somebody deletes a job. A tenth of the evaluations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from crayai.hpo.testing.batch_stand_in import StandIn
 EVALUATIONS = 40
 HARM_SECONDS = 60
 MOST_SECONDS = 300
+HARMS = ("killed", "told to end", "answer lost, killed", "server away, killed", "broken off", "daemon dead", "deleted")
 
 
-def one_round(flavour: str, root: Path, rng: random.Random) -> str:
+def one_round(flavour: str, root: Path, rng: random.Random, harms: Sequence[str]) -> str:
     """Run a study to its end, whatever happens to its drivers; return what happened and what it has cost."""
     program = (
         f"echo $CRAYAI_EVALUATION >> {root}/began; case $CRAYAI_EVALUATION in *3) sleep 13 ;; *) sleep 0.2 ;; esac; "
@@ -51,7 +53,7 @@ def one_round(flavour: str, root: Path, rng: random.Random) -> str:
                 if driver.wait(rng.uniform(0.3, 2.5)) == 0:
                     break
             except subprocess.TimeoutExpired:
-                faults[harm(batch, driver, rng)] += 1
+                faults[harm(batch, driver, rng, rng.choice(harms))] += 1
         else:
             subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, timeout=MOST_SECONDS, check=True)
     began, ended = (Counter((root / name).read_text().split()) for name in ("began", "ended"))
@@ -67,11 +69,8 @@ def cancelled_in(study: Path) -> set[str]:
         return {str(number) for (number,) in log.execute("SELECT number FROM evaluation WHERE cause = 'cancelled'")}
 
 
-def harm(batch: StandIn, driver: subprocess.Popen[bytes], rng: random.Random) -> str:
+def harm(batch: StandIn, driver: subprocess.Popen[bytes], rng: random.Random, what: str) -> str:
     """Do something bad, of which the driver dies; return what."""
-    what = rng.choice(
-        ["killed", "told to end", "answer lost, killed", "server away, killed", "broken off", "daemon dead", "deleted"]
-    )
     alive = [job["id"] for job in batch.jobs if job["state"] != "F"]
     if what == "deleted" and alive:
         batch.delete(rng.choice(alive))
@@ -94,12 +93,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--harm", action="append", choices=HARMS, help="one of those to be done; left out: all")
     given = parser.parse_args()
     rng = random.Random(given.seed)
     print(f"seed {given.seed}")
     for number in range(given.rounds):
         with tempfile.TemporaryDirectory() as place:
-            print(f"round {number}, {one_round(('pbs', 'torque', 'moab')[number % 3], Path(place), rng)}", flush=True)
+            flavour = ("pbs", "torque", "moab")[number % 3]
+            print(f"round {number}, {one_round(flavour, Path(place), rng, given.harm or HARMS)}", flush=True)
 
 
 if __name__ == "__main__":
