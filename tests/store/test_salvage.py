@@ -161,7 +161,7 @@ def test_a_flipped_bit_costs_at_most_a_page(path, seeded):
         flipped[seeded.randrange(len(content))] ^= 1 << seeded.randrange(8)
         found = found_in(damaged(path, flipped))
         assert found <= truth
-        assert len(truth - found) < 150
+        assert len(truth - found) <= 200  # the attempts, which are short, all stand on one page
 
 
 def test_what_a_truncated_file_has_is_found(path, seeded):
