@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,6 +83,15 @@ def cluster_in(directory):
         for process in cluster.processes:
             process.send_signal(signal.SIGCONT)
         cluster.kill()
+
+
+def pid_in(path):
+    """Return the process that has written its number, as soon as it has."""
+    deadline = time.monotonic() + 20
+    while not path.exists() or not path.read_text().endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int(path.read_text())
 
 
 def has_ended(pid):

@@ -65,6 +65,13 @@ def end_while_it_runs(container, program):
     assert driver.wait(60) == 143
 
 
+def await_end_of(program, seconds):
+    """Wait until no process has these words in its command line."""
+    deadline = time.monotonic() + seconds
+    while subprocess.run(["pgrep", "-f", program], check=False, capture_output=True).returncode == 0:
+        assert time.monotonic() < deadline, f"still there: {program}"
+
+
 def test_the_same_seed_finds_the_same(container):
     """A search inside a container is the search outside."""
     inside = searched(PROGRAM, container)
@@ -163,9 +170,7 @@ def test_how_a_program_ends(container):
     program = f"sleep {1_000_000 + os.getpid()}"
     said = run("run", *space, *late, "--", "sh", "-c", program, "x", code=3)
     assert "time limit" in said
-    deadline = time.monotonic() + 30
-    while subprocess.run(["pgrep", "-f", program], check=False, capture_output=True).returncode == 0:
-        assert time.monotonic() < deadline, "the program outlives its time"
+    await_end_of(program, 30)
 
 
 def test_an_engine_that_cannot_run_anything(container, tmp_path):
@@ -243,6 +248,4 @@ def test_a_program_that_ignores_its_end(container):
     """It is killed soon, whatever the engine would wait for."""
     program = f"sleep {7_000_000 + os.getpid()}"
     end_while_it_runs(container, f"trap '' TERM\necho on >began\n{program}\n")
-    deadline = time.monotonic() + 8
-    while subprocess.run(["pgrep", "-f", program], check=False, capture_output=True).returncode == 0:
-        assert time.monotonic() < deadline, "the program outlives the study"
+    await_end_of(program, 8)

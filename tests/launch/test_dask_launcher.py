@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from dask_cluster import pid_in
 
 from crayai.hpo.errors import SettingsError
 from crayai.hpo.launch.base import Exited, Gone, Loss
@@ -70,8 +71,7 @@ def test_a_worker_that_is_lost(tmp_path):
     with cluster_of(2) as cluster, closing(DaskLauncher(tmp_path, Dask(address=cluster.scheduler_address))) as launcher:
         task = make_task(tmp_path, 0, ["sh", "-c", "echo $$ >> pids; sleep 1000"])
         launcher.submit(task)
-        wait_until(launcher, lambda: "\n" in _text_of(tmp_path / "pids"), "it runs")
-        (pid,) = (int(line) for line in (tmp_path / "pids").read_text().splitlines())
+        pid = pid_in(tmp_path / "pids")
         worker = _worker_of(pid)
         os.kill(worker, signal.SIGKILL)
         (end,) = ends_of(launcher, [task])
@@ -79,11 +79,6 @@ def test_a_worker_that_is_lost(tmp_path):
         assert end.loss is Loss.NODE_FAILURE
         wait_until(launcher, lambda: not Path(f"/proc/{pid}").exists(), "the program ends with its worker")
         assert (tmp_path / "pids").read_text() == f"{pid}\n"
-
-
-def _text_of(path):
-    """Return what stands in a file, if there is one."""
-    return path.read_text() if path.exists() else ""
 
 
 def _worker_of(pid):

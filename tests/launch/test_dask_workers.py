@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from dask_cluster import WAITS, cluster_in, has_ended
+from dask_cluster import WAITS, cluster_in, has_ended, pid_in
 
 from crayai.hpo.launch.base import Exited, Gone, Loss, NotStarted, Withdrawn
 from crayai.hpo.launch.dask import launcher as module
@@ -54,15 +54,6 @@ def begun(launcher, directory, program=WAITS, number=0, **how):
     wait_until(launcher, (directory / "log").exists, "it runs")
     launcher.notices()
     return task
-
-
-def pid_in(path):
-    """Return the process that has written its number, as soon as it has."""
-    deadline = time.monotonic() + 20
-    while not path.exists() or not path.read_text().endswith("\n"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return int(path.read_text())
 
 
 def test_a_worker_that_has_nothing_of_ours(launcher, tmp_path):

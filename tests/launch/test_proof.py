@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+from contextlib import contextmanager
 
 import pytest
 
@@ -27,15 +28,36 @@ def proofs(tmp_path):
     return made
 
 
+def written(task, proofs, **how):
+    """Write the script of a task; return its path."""
+    script = proofs.directory / f"script.{name_of(task)}"
+    script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv), **how))
+    return script
+
+
+def started(script, job="7.pbs0"):
+    """Start a script as a job, in a group of its own."""
+    own = {"PATH": "/usr/bin:/bin", "CRAYAI_JOB": job}
+    return subprocess.Popen(["sh", script], env=own, start_new_session=True)
+
+
+@contextmanager
+def waiting(task, proofs):
+    """Yield a script, and a job of it that waits, until the block is over, for a run elsewhere."""
+    script = written(task, proofs, is_restarted=True)
+    with script.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        job = started(script)
+        while not proofs.owner(name_of(task)):
+            assert job.poll() is None
+        yield script, job
+
+
 def run(task, proofs, job="7.pbs0"):
     """Run the script of a task as a job; return its exit code, and how often its program has run by now."""
-    script = proofs.directory / "script"
-    script.write_text(
-        script_of(task, proofs.directory, script, " ".join(task.argv[:2]) + f" '{task.argv[2]}'", is_restarted=True)
-    )
-    done = subprocess.run(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": job}, check=False)
+    code = started(written(task, proofs, is_restarted=True), job).wait()
     runs = proofs.directory.parent / "runs"
-    return done.returncode, len(runs.read_text().split()) if runs.exists() else 0
+    return code, len(runs.read_text().split()) if runs.exists() else 0
 
 
 def test_a_job_that_is_started_again_after_the_end(task, proofs):
@@ -57,13 +79,7 @@ def test_a_job_that_is_started_again_after_it_was_told_to_end(task, proofs):
 
 def test_a_job_that_is_told_to_end_before_it_begins(task, proofs):
     """It waits for the lock of a run before it; what it is told meanwhile counts, and its program does not run."""
-    script = proofs.directory / "script"
-    script.write_text(script_of(task, proofs.directory, script, "true", is_restarted=True))
-    with script.open("a") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        job = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"})
-        while not proofs.owner(name_of(task)):
-            assert job.poll() is None
+    with waiting(task, proofs) as (_, job):
         job.terminate()
         assert job.wait(60) == 143
     end = proofs.end(name_of(task))
@@ -74,7 +90,7 @@ def test_a_job_that_is_told_to_end_before_it_begins(task, proofs):
 def test_a_job_that_still_runs_elsewhere(task, proofs, monkeypatch):
     """It is not started a second time, however long that lasts; nor does it say how the other one ends."""
     monkeypatch.setattr(proof, "_PATIENCE_SECONDS", 1)
-    with (proofs.directory / "script").open("w") as other:
+    with written(task, proofs).open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert run(task, proofs) == (1, 0)
     assert proofs.end(name_of(task)) is None
@@ -82,13 +98,7 @@ def test_a_job_that_still_runs_elsewhere(task, proofs, monkeypatch):
 
 def test_a_job_whose_other_run_was_recorded_while_it_waited(tmp_path, task, proofs):
     """It does not run: what is on record has no script any more, and that goes before its proofs do."""
-    script = proofs.directory / "script"
-    script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv), is_restarted=True))
-    with script.open("a") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        job = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"})
-        while not proofs.owner(name_of(task)):
-            assert job.poll() is None
+    with waiting(task, proofs) as (script, job):
         script.unlink()
         proofs.forget(name_of(task))
     assert job.wait(60) == 0
@@ -99,12 +109,9 @@ def test_a_job_whose_other_run_was_recorded_while_it_waited(tmp_path, task, proo
 def test_a_job_that_is_killed_soon_after_it_was_told_to_end(tmp_path, proofs):
     """It has left a mark, which goes away when it is started again."""
     task = make_task(tmp_path, 0, ["sh", "-c", "trap : TERM; echo on >> runs; while :; do sleep 0.1; done"])
-    script = proofs.directory / "script"
-    script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv)))
+    script = written(task, proofs)
     for runs in (1, 2):
-        job = subprocess.Popen(
-            ["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"}, start_new_session=True
-        )
+        job = started(script)
         while not (tmp_path / "runs").exists() or len((tmp_path / "runs").read_text().split()) < runs:
             assert job.poll() is None
         assert not proofs.was_asked(name_of(task))
@@ -124,9 +131,7 @@ def test_who_tells_the_program_to_end(tmp_path, proofs, limit, alone, tells):
     begins = "until grep -q 'State:.S' /proc/$PPID/status; do :; done; : > on"  # who has started it waits for it
     program = f'trap "echo told > log; exit 1" TERM; {begins}; while [ ! -e go ]; do sleep 0.02; done'
     task = make_task(tmp_path, 0, ["sh", "-c", program], seconds=limit)
-    script = proofs.directory / "script"
-    script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv), is_told_alone=alone))
-    job = subprocess.Popen(["sh", script], env={"PATH": "/usr/bin:/bin", "CRAYAI_JOB": "7.pbs0"})
+    job = started(written(task, proofs, is_told_alone=alone))
     while not (tmp_path / "on").exists():
         assert job.poll() is None
     job.terminate()
@@ -146,10 +151,7 @@ def test_the_code_of_a_program_that_ends_as_soon_as_it_is_told(tmp_path, proofs)
     for number in range(30):
         program = f'trap "exit 7" TERM; : > at/{number}; while :; do sleep 0.02; done'
         task = make_task(tmp_path, number, ["sh", "-c", program])
-        script = proofs.directory / str(number)
-        script.write_text(script_of(task, proofs.directory, script, shlex.join(task.argv)))
-        own = {"PATH": "/usr/bin:/bin", "CRAYAI_JOB": f"{number}.pbs0"}
-        jobs[name_of(task)] = subprocess.Popen(["sh", script], env=own, start_new_session=True)
+        jobs[name_of(task)] = started(written(task, proofs), f"{number}.pbs0")
     while len(list((tmp_path / "at").iterdir())) < len(jobs):
         assert all(job.poll() is None for job in jobs.values())
     for job in jobs.values():

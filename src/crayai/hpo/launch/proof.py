@@ -120,7 +120,7 @@ _LOCK = """\
       sleep 1
       flock -n 9
     done
-    [ ! "$_again" ] || ls "${{0%/*}}" {proofs} >/dev/null  # what a network's file system knows of them may be old
+    [ ! "$_again" ] || ls "${{0%/*}}" "${{_task%/*}}" >/dev/null  # a network's file system may be behind
   fi
 """
 
@@ -152,7 +152,7 @@ def script_of(
         exports="\n".join(f"export {name}={quote(text)}" for name, text in task.environment.items()),
         name=quote(name_of(task)),
         by_hand=BY_HAND,
-        lock=_LOCK.format(patience=_PATIENCE_SECONDS, proofs=quote(str(proofs))) if is_restarted else "",
+        lock=_LOCK.format(patience=_PATIENCE_SECONDS) if is_restarted else "",
         terminated=_TERMINATED,
         pass_on=_PASS_ON if is_told_alone else ":",
         unknown=_UNKNOWN,

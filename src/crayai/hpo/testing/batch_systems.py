@@ -152,7 +152,8 @@ class BatchConformance(LauncherConformance):
     def test_a_job_that_somebody_deletes(self, tmp_path: Path, monkeypatch: "pytest.MonkeyPatch") -> None:
         """It counts as cancelled."""
         monkeypatch.setattr(verdicts, "_SETTLE_SECONDS", _SOON_SECONDS)
-        expect(self._loss_of_deleted(tmp_path), Loss.CANCELLED, "by what it is lost")
+        loss, _ = self._deleted(tmp_path)
+        expect(loss, Loss.CANCELLED, "by what it is lost")
 
     def test_a_job_that_somebody_deletes_and_nobody_knows(
         self, tmp_path: Path, monkeypatch: "pytest.MonkeyPatch"
@@ -160,18 +161,18 @@ class BatchConformance(LauncherConformance):
         """It counts as cancelled, though the batch system keeps nothing of it, if its script had time to say so."""
         monkeypatch.setattr(verdicts, "_SETTLE_SECONDS", _SOON_SECONDS)
         self.system.forget_ends()
-        loss = self._loss_of_deleted(tmp_path)
-        if loss is not Loss.UNKNOWN or any((tmp_path / "jobs" / "proofs").glob("*.asked")):
+        loss, has_said = self._deleted(tmp_path)
+        if loss is not Loss.UNKNOWN or has_said:
             expect(loss, Loss.CANCELLED, "by what it is lost")
 
-    def _loss_of_deleted(self, directory: Path) -> Loss | None:
-        """Return by what a job is lost that was deleted while it ran."""
+    def _deleted(self, directory: Path) -> tuple[Loss | None, bool]:
+        """Return by what a job is lost that was deleted while it ran, and whether its script could leave its mark."""
         task = make_task(directory, 0, self.runs_on())
-        launcher = self.batch_launcher(directory)
-        self.system.delete(self.started(launcher, task))
-        (end,) = ends_of(launcher, [task])
-        launcher.leave()
-        return end.loss if isinstance(end, Gone) else None
+        with closing(self.batch_launcher(directory)) as launcher:
+            self.system.delete(self.started(launcher, task))
+            (end,) = ends_of(launcher, [task])
+            has_said = Proofs(directory / "jobs" / "proofs").was_asked(name_of(task))
+        return end.loss if isinstance(end, Gone) else None, has_said
 
     def test_a_waiting_job_that_somebody_deletes(self, tmp_path: Path, monkeypatch: "pytest.MonkeyPatch") -> None:
         """It waits as long as it does, and was cancelled, whatever its array shows for it."""

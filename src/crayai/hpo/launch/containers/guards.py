@@ -4,6 +4,8 @@ They are called with the name of the container, a pattern of variables, and the 
 not written on command lines, which everybody can read.
 """
 
+from crayai.hpo.launch.keeper import TIDIES
+
 _GIVEN = """$(awk -v wanted="^($wanted)$" 'BEGIN { for (name in ENVIRON) if (name ~ wanted) print name }')"""
 """The names of the variables that are set here and are to be known inside."""
 
@@ -27,7 +29,7 @@ done
 [ -d "${{TMPDIR:-/}}" ] || unset TMPDIR
 pipe=$(mktemp -u) && mkfifo "$pipe" || exit 125
 over='trap "" TERM INT HUP; read -r over || {{ "$0" kill "$1"; "$0" rm --force "$1"; }}'
-CRAYAI_TAG=tidies setsid sh -c "$over" "$engine" "$name" <"$pipe" >/dev/null 2>&1 &
+{TIDIES.decode()} setsid sh -c "$over" "$engine" "$name" <"$pipe" >/dev/null 2>&1 &
 exec 4>"$pipe"
 rm -f "$pipe"
 timer=
